@@ -1,0 +1,95 @@
+"""Opening a VLM by name, with one clear error for each way that can fail."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from stsprune.errors import InvalidArgumentError
+
+EMBEDDED = "embedded"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def load_checkpoint(name: str = EMBEDDED) -> tuple[Any, Any]:
+    """Load a vision-language model and its processor, in eval mode.
+
+    name: "embedded" (ships with the package, no network), a folder, or a hub id. Weights are read
+    from safetensors only: a pickle file can run code. The model goes to the GPU if there is one.
+
+    Raises InvalidArgumentError.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == EMBEDDED:
+        from stsprune import load_embedded
+
+        try:
+            return load_embedded(device=device)
+        except FileNotFoundError as error:
+            raise InvalidArgumentError(str(error)) from None
+
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    _check_folder(name)
+    config = _config(name)
+    if getattr(config, "vision_config", None) is None:
+        raise InvalidArgumentError(
+            f"model {name!r} is no vision-language model (its type is {config.model_type!r})"
+        )
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            name,
+            config=config,
+            dtype="auto",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # hub, file and shape errors share no base class
+        raise InvalidArgumentError(f"model {name!r} cannot be loaded: {_reason(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise InvalidArgumentError(
+            f"model {name!r} lacks {len(missing)} of its weights, for example {missing[0]}"
+        )
+    return model.eval().to(device), processor
+
+
+def _check_folder(name: str) -> None:
+    folder = Path(name)
+    if not folder.exists():
+        if not _HUB_ID.fullmatch(name):
+            raise InvalidArgumentError(f"model folder {name!r} does not exist")
+        return
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"model {name!r} is a file: give its folder or a hub id")
+    if not (folder / "config.json").exists():
+        raise InvalidArgumentError(f"model folder {name!r} holds no config.json")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = [p.name for ending in ("bin", "pt", "pth") for p in folder.glob(f"*.{ending}")]
+    if pickles:
+        raise InvalidArgumentError(
+            f"model {name!r} has pickle weights only ({pickles[0]}), which can run code when "
+            "loaded: convert them to safetensors"
+        )
+    raise InvalidArgumentError(f"model folder {name!r} holds no *.safetensors weights")
+
+
+def _config(name: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # hub, JSON and unknown-type errors share no base class
+        raise InvalidArgumentError(f"model {name!r} cannot be opened: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of a library's message, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.split(r"(?<=[.!?])\s", text)[0][:240]

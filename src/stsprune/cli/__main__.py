@@ -1,0 +1,5 @@
+"""`python -m stsprune.cli`."""
+
+from .app import main
+
+main()

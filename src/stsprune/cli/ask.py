@@ -1,0 +1,68 @@
+"""`stsprune ask`: one question about one picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from .budget import parse_budget
+from .output import print_json, short_bytes
+from .pick import pick_method
+from .picture import save_run
+from .question import check_text, check_words
+from .quiet import quiet_transformers
+
+
+def ask(
+    image: Annotated[str, typer.Argument(help="A PNG, JPEG, WEBP, GIF, BMP or TIFF file.")],
+    question: Annotated[str, typer.Argument(help="What to ask, in quotes.")],
+    model: Annotated[
+        str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
+    ] = "embedded",
+    method: Annotated[
+        str, typer.Option(help='See `stsprune methods`; "none" keeps every token.')
+    ] = "sts",
+    budget: Annotated[
+        str,
+        typer.Option(help="Visual tokens per decoder layer on average: 64, or a fraction: 0.25."),
+    ] = "64",
+    show: Annotated[
+        str | None, typer.Option(help="Write a picture of what each stage kept.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Answer a question about an image."""
+    # Cheap checks first: a slip of the pen should not wait for a model to load.
+    tokens = parse_budget(budget)
+    check_text(question)
+    from stsprune.images import load_image
+    from stsprune.viz import check_target
+
+    if show is not None:
+        check_target(show)
+    picture = load_image(image)
+    pruner = pick_method(method, tokens)
+
+    from stsprune.checkpoints import load_checkpoint
+
+    from .runs import run
+
+    quiet_transformers()
+    vlm, processor = load_checkpoint(model)
+    check_words(processor, question)
+    result = run(vlm, processor, picture, question, pruner, max_new_tokens=max_new_tokens)
+    if show is not None:
+        save_run(show, vlm, processor, picture, question, result)
+    if as_json:
+        setting = {"image": image, "question": question, "model": model, "method": method}
+        print_json(setting | {"budget": tokens} | asdict(result))
+        return
+    typer.echo(result.answer)
+    typer.echo(
+        f"{method}: {result.visual_tokens:.1f} of {result.of} visual tokens per layer, prefill "
+        f"{result.prefill_ms:.0f} ms, KV cache {short_bytes(result.kv_bytes)}",
+        err=True,
+    )

@@ -1,0 +1,26 @@
+"""Reading `--budget`."""
+
+from __future__ import annotations
+
+from stsprune.errors import InvalidArgumentError
+
+
+def parse_budget(text: str) -> int | float:
+    """'64' -> 64 tokens; '0.25' -> a quarter of the image's tokens.
+
+    Raises InvalidArgumentError for anything but an int >= 1 or a fraction in (0, 1].
+    """
+    try:
+        budget: int | float = int(text)
+        fine = budget >= 1
+    except ValueError:
+        try:
+            budget = float(text)
+        except ValueError:
+            budget = 0.0
+        fine = 0 < budget <= 1
+    if not fine:
+        raise InvalidArgumentError(
+            f"budget must be a number of tokens >= 1 or a fraction in (0, 1], got {text!r}"
+        )
+    return budget

@@ -1,0 +1,42 @@
+"""Turning a picture and a question into a model's inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stsprune.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def check_text(question: str) -> None:
+    """Raises InvalidArgumentError for an empty question."""
+    if not question.strip():
+        raise InvalidArgumentError("question must not be empty")
+
+
+def check_words(processor: Any, question: str) -> None:
+    """Raises InvalidArgumentError for words that the model's tokenizer has no token for."""
+    marker = getattr(processor, "image_token", None)
+    if marker and marker in question:
+        raise InvalidArgumentError(f"question must not contain the image marker {marker!r}")
+    tokenizer = processor.tokenizer
+    if tokenizer.unk_token_id is None or not tokenizer.is_fast:
+        return
+    coded = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
+    spans = zip(coded["input_ids"], coded["offset_mapping"], strict=True)
+    unknown = [question[a:b] for token, (a, b) in spans if token == tokenizer.unk_token_id]
+    if unknown:
+        words = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+        raise InvalidArgumentError(f"question holds words that the model does not know: {words}")
+
+
+def build_inputs(model: Any, processor: Any, image: Image.Image, question: str) -> Any:
+    """One image and one question in the model's chat format, on its device."""
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    inputs = processor(images=[image], text=[prompt], return_tensors="pt")
+    return inputs.to(model.device, dtype=model.dtype)

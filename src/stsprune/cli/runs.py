@@ -1,0 +1,104 @@
+"""One question answered once, with what it cost."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from .question import build_inputs
+
+
+@dataclass(frozen=True)
+class StageKept:
+    """Grid indices (row-major, ascending) that are left after a stage."""
+
+    name: str
+    layer: int
+    kept: list[int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An answer and its cost.
+
+    visual_tokens: average per decoder layer; of: the unpruned number; prefill_ms: median time of
+    the whole forward pass over the prompt, image encoder and selection included; kv_bytes: the KV
+    cache after it, text tokens included.
+    """
+
+    answer: str
+    visual_tokens: float
+    of: int
+    prefill_ms: float
+    kv_bytes: int
+    grid: tuple[int, int] | None
+    stages: list[StageKept]
+
+
+def run(
+    model: Any,
+    processor: Any,
+    image: Any,
+    question: str,
+    method: Any = None,
+    *,
+    max_new_tokens: int = 64,
+    repeats: int = 1,
+) -> Run:
+    """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times."""
+    import torch
+
+    import stsprune
+
+    inputs = build_inputs(model, processor, image, question)
+    total = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    layers = model.config.get_text_config().num_hidden_layers
+    context: AbstractContextManager[Any] = (
+        nullcontext() if method is None else stsprune.prune(model, method)
+    )
+    with torch.inference_mode(), context as trace:
+        times, cache = [], None
+        for _ in range(repeats):
+            start = _now(model)
+            cache = model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+            times.append(_now(model) - start)
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
+    new = tokens[0, inputs["input_ids"].shape[1] :]
+    seen = trace.images[0] if trace is not None and trace.images else None
+    stages = (
+        [] if seen is None else [StageKept(s.name, s.layer, s.kept.tolist()) for s in seen.stages]
+    )
+    return Run(
+        answer=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
+        visual_tokens=tokens_per_layer(total, stages, layers),
+        of=total,
+        prefill_ms=1000 * statistics.median(times),
+        kv_bytes=cache_bytes(cache),
+        grid=tuple(seen.stages[0].grid) if stages and seen is not None else None,
+        stages=stages,
+    )
+
+
+def tokens_per_layer(total: int, stages: list[StageKept], layers: int) -> float:
+    """Average number of visual tokens a decoder layer computes; a stage acts from layer + 1 on."""
+    seen = 0
+    for layer in range(layers):
+        before = [stage for stage in stages if stage.layer < layer]
+        seen += len(before[-1].kept) if before else total
+    return seen / layers
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of all keys and values in a cache."""
+    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
+
+
+def _now(model: Any) -> float:
+    if model.device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,69 @@
+"""Load and export the model that ships inside the package."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .model import IMAGE_MEAN, IMAGE_STD
+from .text import CHAT_TEMPLATE, build_tokenizer
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def load_embedded(device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
+    """The embedded VLM and its processor, from the package's own files: no network.
+
+    Returns a stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
+    device: any torch device; dtype: a torch dtype, by default float32 (stored in float16).
+    Raises FileNotFoundError where the package was built without its weights.
+    """
+    import torch
+    from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+    if not (WEIGHTS / "model.safetensors").exists():
+        raise FileNotFoundError(
+            f"the embedded weights are missing from {WEIGHTS.name}/: reinstall stsprune, or train "
+            "them with `python -m stsprune.embedded.train`"
+        )
+    model = LlavaForConditionalGeneration.from_pretrained(
+        WEIGHTS, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True
+    )
+    processor = LlavaProcessor.from_pretrained(WEIGHTS, local_files_only=True)
+    return model.eval().to(device), processor
+
+
+def build_processor(model: Any) -> Any:
+    """The processor that fits a freshly built embedded model (no torchvision needed)."""
+    from transformers import LlavaProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    vision = model.config.vision_config
+    side = vision.image_size
+    pictures = CLIPImageProcessorPil(
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=list(IMAGE_MEAN),
+        image_std=list(IMAGE_STD),
+    )
+    return LlavaProcessor(
+        image_processor=pictures,
+        tokenizer=build_tokenizer(),
+        patch_size=vision.patch_size,
+        vision_feature_select_strategy=model.config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write model (float16 safetensors, the hub's key names) and processor, atomically."""
+    import torch
+
+    fresh = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.to(torch.float16).save_pretrained(fresh)
+    build_processor(model).save_pretrained(fresh)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)

@@ -1,0 +1,66 @@
+"""The embedded model's words: a word-level fast tokenizer, its chat template, the processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .questions import ANSWERS, DIRECTIONS, PLURALS
+from .scenes import COLOURS, SHAPES
+
+PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
+USER, ASSISTANT = "USER:", "ASSISTANT:"
+
+_PROMPT_WORDS = (
+    "what character is on the colour color shape object objects with how many are there a an "
+    "where relative to background of in picture image which letter digit read describe ? . , and"
+).split()
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER:{% else %} ASSISTANT:{% endif %}"
+    "{% if message['content'] is string %} {{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %} <image>{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %} {{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}</s>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+
+
+def vocabulary() -> list[str]:
+    """All tokens in id order: special ones, prompt words, answers. Deterministic."""
+    words = [PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT, *_PROMPT_WORDS]
+    words += [*COLOURS, *SHAPES, *PLURALS.values(), *DIRECTIONS]
+    for answers in ANSWERS.values():
+        words += answers
+    return list(dict.fromkeys(words))
+
+
+def build_tokenizer() -> Any:
+    """A PreTrainedTokenizerFast: lower-cased words, `?`, `.` and `,` apart, `<s>` in front."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {word: i for i, word in enumerate(vocabulary())}
+    core = Tokenizer(models.WordLevel(ids, unk_token=UNK))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"[?.,!]"), "isolated")]
+    )
+    special = [PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT]
+    core.add_special_tokens([AddedToken(word, normalized=False) for word in special])
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, ids[BOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNK,
+        padding_side="left",
+        extra_special_tokens={"image_token": IMAGE},
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=2048,
+    )

@@ -1,0 +1,27 @@
+"""The library's errors. All share one base, and each is also the builtin a caller would expect."""
+
+from __future__ import annotations
+
+
+class StsPruneError(Exception):
+    """Base of every error that stsprune raises on purpose."""
+
+
+class InvalidArgumentError(StsPruneError, ValueError):
+    """An argument's value is out of what is allowed."""
+
+
+class InvalidTypeError(StsPruneError, TypeError):
+    """An argument is of a kind that cannot work."""
+
+
+class UnsupportedModelError(InvalidTypeError):
+    """No adapter knows this model."""
+
+
+class UnsupportedModeError(StsPruneError, ValueError):
+    """The model is run in a way that pruning would silently get wrong."""
+
+
+class NestedPruneError(StsPruneError, RuntimeError):
+    """`prune` is already active on this model."""

@@ -1,0 +1,92 @@
+"""Structure-to-Semantics (STS): repulsion before the LLM, instruction attention inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from stsprune.errors import InvalidArgumentError
+from stsprune.selection.attention import instruction_scores, query_weights
+from stsprune.selection.budget import budget_tokens, split_budget
+from stsprune.selection.checks import check_settings
+from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
+
+from .base import InstructionAttention, Method, Plan, VisualTokens, check_layer
+
+QUERIES = ("last", "all")
+
+
+@dataclass(frozen=True)
+class STS(Method):
+    """Structure-to-Semantics: repulsion-based sampling, then instruction-aware filtering.
+
+    Idea: arXiv 2606.03569. Only its abstract could be read; the equations (docs/method.md) are
+    this project's own.
+
+    space, exponent, eps: of the repulsion, see `stsprune.repulsion`.
+    layer: decoder layer whose attention filters, 0-based; None = a quarter of the depth.
+    ratio: tokens that enter the LLM over the budget, >= 1; the rest of the budget is what stays
+        after `layer`.
+    queries: "last" (the prompt's last token) or "all" (every token of the text after the image).
+    structure, semantics: leave a stage out; not both.
+    """
+
+    space: float = SPACE
+    exponent: float = EXPONENT
+    eps: float = EPS
+    layer: int | None = None
+    ratio: float = 1.5
+    queries: str = "last"
+    structure: bool = True
+    semantics: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self.space, self.exponent, self.eps)
+        if self.layer is not None and (isinstance(self.layer, bool) or self.layer < 0):
+            raise InvalidArgumentError(f"layer must be None or an int >= 0, got {self.layer!r}")
+        if not 1 <= self.ratio <= 100:
+            raise InvalidArgumentError(f"ratio must be in [1, 100], got {self.ratio!r}")
+        if self.queries not in QUERIES:
+            raise InvalidArgumentError(
+                f"queries must be one of {', '.join(QUERIES)}, got {self.queries!r}"
+            )
+        if not (self.structure or self.semantics):
+            raise InvalidArgumentError("structure and semantics must not both be False")
+
+    def plan(self, tokens: int, depth: int) -> Plan:
+        """See `Method.plan`. A budget of all tokens prunes nothing."""
+        budget = budget_tokens(self.budget, tokens)
+        if budget >= tokens:
+            return Plan()
+        if not self.semantics:
+            return Plan(structure=int(budget))
+        layer = check_layer(depth // 4 if self.layer is None else self.layer, depth)
+        if self.structure:
+            first, second = split_budget(budget, tokens, depth, layer, self.ratio)
+            return Plan(first, ((layer, second),) if second < first else ())
+        second = int((budget * depth - tokens * (layer + 1)) // (depth - layer - 1))
+        if second < 1:
+            least = (tokens * (layer + 1) + depth - layer - 1) / depth
+            raise InvalidArgumentError(
+                f"budget must be at least {least:.1f} tokens without a structure stage when all "
+                f"{tokens} run up to layer {layer}, got {budget:g}"
+            )
+        return Plan(None, ((layer, second),))
+
+    def select(self, visual: VisualTokens, keep: int) -> Tensor:
+        """Greedy energy minimisation, see `stsprune.repulsion`."""
+        return repulsion(
+            visual.features,
+            visual.positions,
+            keep,
+            space=self.space,
+            exponent=self.exponent,
+            eps=self.eps,
+        )
+
+    def score(self, attention: InstructionAttention) -> Tensor:
+        """Attention of the instruction's tokens over the image's visual tokens."""
+        weights = query_weights(attention.counts, self.queries, attention.queries.device)
+        return instruction_scores(attention.queries, attention.keys, weights, attention.scale)

@@ -1,0 +1,40 @@
+"""Stage 2, semantics: how much the instruction looks at each visual token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def instruction_scores(queries: Tensor, keys: Tensor, weights: Tensor, scale: float) -> Tensor:
+    """score_j = sum_t w_t mean_h softmax_j(q[h, t] . k[h, j] * scale), higher = more relevant.
+
+    queries [I, H, T, d] of the instruction's tokens and keys [I, H_kv, N, d] of an image's visual
+    tokens, both after the rotary embedding; H is a multiple of H_kv (grouped-query attention);
+    weights [I, T], 0 for padding. Returns float32 [I, N]; rows sum to the sum of their weights.
+    O(T * N) per head: the full attention matrix is never built.
+    """
+    images, heads, length, width = queries.shape
+    grouped = queries.reshape(images, keys.shape[1], -1, width).float()
+    logits = grouped @ keys.float().transpose(-1, -2) * scale  # [I, H_kv, H / H_kv * T, N]
+    shares = logits.softmax(-1).reshape(images, heads, length, -1).mean(1)
+    return (weights[:, None, :].float() @ shares).squeeze(1)
+
+
+def top_indices(scores: Tensor, keep: int) -> Tensor:
+    """The `keep` highest of scores [I, N], ties to the lowest index, ascending: int64 [I, keep]."""
+    order = scores.sort(dim=-1, descending=True, stable=True).indices
+    return order[:, :keep].sort(-1).values
+
+
+def query_weights(counts: list[int], rule: str, device: torch.device) -> Tensor:
+    """w_t of right-aligned instruction tokens: [I, max(counts)].
+
+    rule: "last" (the prompt's last token alone, FastV's rule) or "all" (equal shares).
+    """
+    longest = max(counts)
+    weights = torch.zeros(len(counts), longest)
+    for i, count in enumerate(counts):
+        first = longest - (1 if rule == "last" else count)
+        weights[i, first:] = 1.0 / (longest - first)
+    return weights.to(device)

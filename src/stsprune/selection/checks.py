@@ -1,0 +1,92 @@
+"""Checks of what a caller hands to the selection functions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from stsprune.errors import InvalidArgumentError, InvalidTypeError
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def check_tokens(features: torch.Tensor, positions: torch.Tensor, keep: int | None) -> None:
+    """features [B, N, Dim] and positions [N, 2] or [B, N, 2] that fit; keep in 1..N."""
+    for name, value in (("features", features), ("positions", positions)):
+        _check_tensor(name, value)
+    if features.ndim != 3 or 0 in features.shape or not features.is_floating_point():
+        raise InvalidArgumentError(
+            f"features must be floating point [B, N, Dim], none of them 0, got "
+            f"{features.dtype} {list(features.shape)}"
+        )
+    batch, tokens, _ = features.shape
+    if tuple(positions.shape) not in {(tokens, 2), (batch, tokens, 2)}:
+        raise InvalidArgumentError(
+            f"positions must be [{tokens}, 2] or [{batch}, {tokens}, 2] to fit features, got "
+            f"{list(positions.shape)}"
+        )
+    if keep is not None and (
+        isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= tokens
+    ):
+        raise InvalidArgumentError(f"keep must be an int in 1..{tokens}, got {keep!r}")
+    # One host synchronisation for both.
+    inside = (positions >= 0) & (positions <= 1)
+    fine = torch.stack((features.isfinite().all(), inside.all().to(features.device)))
+    if not bool(fine.all()):
+        if not bool(fine[0]):
+            raise InvalidArgumentError("features must be finite, got NaN or infinity")
+        raise InvalidArgumentError("positions must lie in [0, 1], got a value outside")
+
+
+def check_settings(space: float, exponent: float, eps: float, refine: int = 0) -> None:
+    """The kernel's settings and the number of swaps."""
+    if not 0 <= space <= 1:
+        raise InvalidArgumentError(f"space must be in [0, 1], got {space!r}")
+    if not (exponent > 0 and math.isfinite(exponent)):
+        raise InvalidArgumentError(f"exponent must be a finite number > 0, got {exponent!r}")
+    if not 1e-6 <= eps <= 1:
+        raise InvalidArgumentError(f"eps must be in [1e-6, 1], got {eps!r}")
+    if isinstance(refine, bool) or not isinstance(refine, int) or refine < 0:
+        raise InvalidArgumentError(f"refine must be an int >= 0, got {refine!r}")
+
+
+def first_tokens(seed: int | torch.Tensor | None, features: torch.Tensor) -> torch.Tensor | None:
+    """`seed` as int64 [B, 1] on the features' device; None stays None."""
+    if seed is None:
+        return None
+    batch, tokens, _ = features.shape
+    index = torch.as_tensor(seed)
+    if index.dtype not in _INTEGERS or tuple(index.shape) not in {(), (batch,)}:
+        raise InvalidArgumentError(
+            f"seed must be None, an int or an integer tensor [{batch}], got {seed!r}"
+        )
+    _check_range("seed", index, tokens)
+    return index.to(features.device, torch.int64).expand(batch)[:, None]
+
+
+def check_kept(kept: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """`kept` as int64 [B, K] on the features' device."""
+    _check_tensor("kept", kept)
+    batch, tokens, _ = features.shape
+    shape = tuple(kept.shape)
+    fits = len(shape) in (1, 2) and shape[-1] > 0 and (len(shape) == 1 or shape[0] == batch)
+    if kept.dtype not in _INTEGERS or not fits:
+        raise InvalidArgumentError(
+            f"kept must be an integer tensor [K] or [{batch}, K] with K >= 1, got "
+            f"{kept.dtype} {list(shape)}"
+        )
+    _check_range("kept", kept, tokens)
+    return kept.to(features.device, torch.int64).expand(batch, shape[-1])
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise InvalidTypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+
+
+def _check_range(name: str, index: torch.Tensor, tokens: int) -> None:
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= tokens:
+        wrong = low if low < 0 else high
+        raise InvalidArgumentError(f"{name} must hold indices in 0..{tokens - 1}, got {wrong}")
