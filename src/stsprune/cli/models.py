@@ -15,13 +15,12 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models that `ask --model` takes."""
-    rows = [
-        _embedded(),
-        {
-            "name": "folder or hub id",
-            "about": "LLaVA-1.5 in the transformers format, safetensors only",
-        },
-    ]
+    from stsprune.engine.families import FAMILIES
+
+    rows = [_embedded()]
+    for name, family in FAMILIES.items():
+        about = f"{family.name} as a folder or hub id in the transformers format, safetensors only"
+        rows.append({"name": name, "about": about})
     if as_json:
         print_json(rows)
     else:

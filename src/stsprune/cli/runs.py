@@ -48,14 +48,20 @@ def run(
     max_new_tokens: int = 64,
     repeats: int = 1,
 ) -> Run:
-    """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times."""
+    """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times.
+
+    Raises what `stsprune.prune` raises, also for an unpruned run of a model it does not know.
+    """
     import torch
 
     import stsprune
+    from stsprune.engine import cache_bytes
+    from stsprune.engine.families import family_of
 
+    family = family_of(model)
     inputs = build_inputs(model, processor, image, question)
-    total = int((inputs["input_ids"] == model.config.image_token_id).sum())
-    layers = model.config.get_text_config().num_hidden_layers
+    total = int((inputs["input_ids"] == family.image_token_id(model)).sum())
+    layers: int = model.config.get_text_config().num_hidden_layers
     context: AbstractContextManager[Any] = (
         nullcontext() if method is None else stsprune.prune(model, method)
     )
@@ -89,11 +95,6 @@ def tokens_per_layer(total: int, stages: list[StageKept], layers: int) -> float:
         before = [stage for stage in stages if stage.layer < layer]
         seen += len(before[-1].kept) if before else total
     return seen / layers
-
-
-def cache_bytes(cache: Any) -> int:
-    """Bytes of all keys and values in a cache."""
-    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
 
 
 def _now(model: Any) -> float:

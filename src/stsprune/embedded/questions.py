@@ -135,7 +135,9 @@ def _where(scene: Scene, rng: np.random.Generator) -> Question | None:
     item = _pick(rng, clear)
     if item is None:
         return None
-    region = f"{'top' if item.y < size / 2 else 'bottom'}-{'left' if item.x < size / 2 else 'right'}"
+    region = (
+        f"{'top' if item.y < size / 2 else 'bottom'}-{'left' if item.x < size / 2 else 'right'}"
+    )
     return _about("where", f"where is the {_name(item)}?", region, item)
 
 

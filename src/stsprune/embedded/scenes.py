@@ -150,7 +150,9 @@ def _distractor(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> tuple
     return outline, paint[np.mod(band.astype(np.int64), 5)]
 
 
-def _window(x: float, y: float, reach: float, size: int) -> tuple[slice, slice, np.ndarray, np.ndarray]:
+def _window(
+    x: float, y: float, reach: float, size: int
+) -> tuple[slice, slice, np.ndarray, np.ndarray]:
     x0, x1 = max(0, int(x - reach)), min(size, int(x + reach) + 2)
     y0, y1 = max(0, int(y - reach)), min(size, int(y + reach) + 2)
     v, u = np.mgrid[y0:y1, x0:x1].astype(np.float32) + 0.5

@@ -10,10 +10,42 @@ from .scenes import COLOURS, SHAPES
 PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 USER, ASSISTANT = "USER:", "ASSISTANT:"
 
-_PROMPT_WORDS = (
-    "what character is on the colour color shape object objects with how many are there a an "
-    "where relative to background of in picture image which letter digit read describe ? . , and"
-).split()
+_PROMPT_WORDS = [
+    "what",
+    "character",
+    "is",
+    "on",
+    "the",
+    "colour",
+    "color",
+    "shape",
+    "object",
+    "objects",
+    "with",
+    "how",
+    "many",
+    "are",
+    "there",
+    "a",
+    "an",
+    "where",
+    "relative",
+    "to",
+    "background",
+    "of",
+    "in",
+    "picture",
+    "image",
+    "which",
+    "letter",
+    "digit",
+    "read",
+    "describe",
+    "?",
+    ".",
+    ",",
+    "and",
+]
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -39,7 +71,15 @@ def vocabulary() -> list[str]:
 
 def build_tokenizer() -> Any:
     """A PreTrainedTokenizerFast: lower-cased words, `?`, `.` and `,` apart, `<s>` in front."""
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+    )
     from transformers import PreTrainedTokenizerFast
 
     ids = {word: i for i, word in enumerate(vocabulary())}

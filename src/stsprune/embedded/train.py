@@ -26,7 +26,6 @@ from torch.nn import functional as F
 from .data import render
 from .model import EOS_ID, PROMPT_IDS, build_model
 from .packing import pack
-from .questions import FAMILIES
 from .text import build_tokenizer
 from .tower import TowerHeads, tower_loss
 
@@ -162,7 +161,9 @@ def _loop(run: Run, scenes: int, batch: int, seed: int, bar: Progress):
     run.save()
 
 
-def train_tower(recipe: Recipe, work: Path, data: Any, held: Any, device: str, bar: Progress) -> Any:
+def train_tower(
+    recipe: Recipe, work: Path, data: Any, held: Any, device: str, bar: Progress
+) -> Any:
     model = build_model(recipe.grid, recipe.seed).to(device)
     tower = model.model.vision_tower
     heads = TowerHeads(model.config.vision_config.hidden_size).to(device)
@@ -262,8 +263,9 @@ def family_of(text: str) -> str:
     return next(family for sign, family in signs.items() if sign in text)
 
 
-def train_llm(recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str,
-              bar: Progress) -> Any:
+def train_llm(
+    recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str, bar: Progress
+) -> Any:
     for parameter in model.model.vision_tower.parameters():
         parameter.requires_grad_(False)
     file = work / "features.pt"
@@ -294,8 +296,9 @@ def train_llm(recipe: Recipe, work: Path, model: Any, data: Any, held: Any, devi
     return model
 
 
-def train_joint(recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str,
-                bar: Progress) -> Any:
+def train_joint(
+    recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str, bar: Progress
+) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     run = Run(work, "joint", {"model": model}, recipe.joint_steps, recipe.joint_rate, recipe.decay)
@@ -337,8 +340,15 @@ def main(
     with Progress(TextColumn(""), *columns) as bar:
         task = bar.add_task("render", total=recipe.scenes)
         workers = os.cpu_count() or 1
-        data = render(work / f"train-{recipe.scenes}", "train", recipe.scenes, recipe.grid, 3,
-                      workers, lambda n: bar.advance(task, n))
+        data = render(
+            work / f"train-{recipe.scenes}",
+            "train",
+            recipe.scenes,
+            recipe.grid,
+            3,
+            workers,
+            lambda n: bar.advance(task, n),
+        )
         held = render(work / "validation-1000", "validation", 1000, recipe.grid, 3, workers)
         model = train_tower(recipe, work, data, held, device, bar)
         if until != "tower":

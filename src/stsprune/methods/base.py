@@ -91,4 +91,3 @@ def check_layer(layer: int, depth: int) -> int:
             f"layer must be in 0..{depth - 2} for a model of {depth} decoder layers, got {layer}"
         )
     return layer
-

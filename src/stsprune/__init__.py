@@ -1,0 +1,53 @@
+"""Make vision-language models faster by removing visual tokens, without training.
+
+The names below are the public API; they load what they need on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .embedded import load_embedded
+    from .engine import prune
+    from .errors import StsPruneError
+    from .methods import STS, methods
+    from .selection import energy, repulsion
+
+_HOMES = {
+    "STS": "methods",
+    "StsPruneError": "errors",
+    "energy": "selection",
+    "load_embedded": "embedded",
+    "methods": "methods",
+    "prune": "engine",
+    "repulsion": "selection",
+}
+
+__all__ = [
+    "STS",
+    "StsPruneError",
+    "__version__",
+    "energy",
+    "load_embedded",
+    "methods",
+    "prune",
+    "repulsion",
+]
+
+try:
+    __version__ = version("stsprune")
+except PackageNotFoundError:  # run from a source tree
+    __version__ = "0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stsprune' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

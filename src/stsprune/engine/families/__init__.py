@@ -1,0 +1,41 @@
+"""The table of families. A new one is a file with an adapter and a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stsprune.errors import InvalidTypeError, UnsupportedModelError
+
+from .base import Family
+from .llava import Llava
+
+#: transformers class name -> adapter
+FAMILIES: dict[str, Family] = {"LlavaForConditionalGeneration": Llava()}
+
+
+def family_of(model: Any) -> Family:
+    """The adapter of a model, found by its class or a base class.
+
+    Raises UnsupportedModelError or InvalidTypeError with what would work.
+    """
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise InvalidTypeError(
+            f"model must be a transformers vision-language model, got {type(model).__name__}"
+        )
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedModelError(
+            "model must not be compiled: pass the module that was given to torch.compile"
+        )
+    for kind in type(model).__mro__:
+        if kind.__name__ in FAMILIES:
+            return FAMILIES[kind.__name__]
+    known = ", ".join(FAMILIES)
+    raise UnsupportedModelError(
+        f"model must be one of {known}; got {type(model).__name__}. "
+        "docs/add_a_family.md says how to write an adapter."
+    )
+
+
+__all__ = ["FAMILIES", "Family", "family_of"]
