@@ -47,6 +47,7 @@ def make_llava(attention: str = "sdpa", seed: int = 0):
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
     config._attn_implementation = attention
     model = LlavaForConditionalGeneration(config).eval()
+    model.lm_head.weight.data[IMAGE] = 0  # never the argmax: the reference would see an image
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     return model

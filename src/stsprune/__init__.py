@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from .embedded import load_embedded
     from .engine import prune
     from .errors import StsPruneError
-    from .methods import STS, methods
+    from .method import STS, methods
     from .selection import energy, repulsion
 
 _HOMES = {
-    "STS": "methods",
+    "STS": "method",
     "StsPruneError": "errors",
     "energy": "selection",
     "load_embedded": "embedded",
-    "methods": "methods",
+    "methods": "method",
     "prune": "engine",
     "repulsion": "selection",
 }

@@ -10,7 +10,7 @@ from conftest import DEPTH, GRID, make_inputs
 
 import stsprune
 from stsprune.engine.reference import masked_logits
-from stsprune.methods import STS, Plan
+from stsprune.method import STS, Plan
 
 TOLERANCE, STEPS = 1e-4, 8
 BATCHES = {

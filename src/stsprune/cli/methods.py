@@ -14,7 +14,7 @@ def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the pruning methods."""
-    from stsprune.methods import methods as registry
+    from stsprune.method import methods as registry
 
     about = {
         name: (inspect.getdoc(method) or "").split("\n")[0]

@@ -14,7 +14,7 @@ def pick_method(name: str, budget: int | float) -> Any:
 
     Raises InvalidArgumentError for an unknown name.
     """
-    from stsprune.methods import methods
+    from stsprune.method import methods
 
     if name == UNPRUNED:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def _about(family: str, text: str, answer: str, *items: SceneObject) -> Question
     return Question(family, text, answer, tuple(patches), novel)
 
 
-def _pick(rng: np.random.Generator, items: Sequence):
-    return items[rng.integers(len(items))] if items else None
+def _pick(rng: np.random.Generator, items: Sequence[Any]) -> Any:
+    return items[int(rng.integers(len(items)))] if items else None
 
 
 def _character(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -135,10 +136,9 @@ def _where(scene: Scene, rng: np.random.Generator) -> Question | None:
     item = _pick(rng, clear)
     if item is None:
         return None
-    region = (
-        f"{'top' if item.y < size / 2 else 'bottom'}-{'left' if item.x < size / 2 else 'right'}"
-    )
-    return _about("where", f"where is the {_name(item)}?", region, item)
+    row = "top" if item.y < size / 2 else "bottom"
+    column = "left" if item.x < size / 2 else "right"
+    return _about("where", f"where is the {_name(item)}?", f"{row}-{column}", item)
 
 
 def _background(scene: Scene, rng: np.random.Generator) -> Question | None:

@@ -213,7 +213,7 @@ def scene(split: str, index: int, grid: int = 12) -> Scene:
         _place(rng, taken, rng.uniform(9.5, 14), size)
     pairs = _identities(rng, len(taken) - loud, split)
     glyphs = [GLYPHS[i] for i in rng.permutation(len(GLYPHS))[: len(pairs)]]
-    for (colour, shape), glyph, (x, y, radius) in zip(pairs, glyphs, taken[loud:]):
+    for (colour, shape), glyph, (x, y, radius) in zip(pairs, glyphs, taken[loud:], strict=False):
         rows, cols, u, v = _window(x, y, radius * 1.3, size)
         alpha = np.clip(0.5 - _signed_distance(shape, u / radius, v / radius) * radius, 0, 1)
         paint = np.array(COLOURS[colour], np.float32) * rng.uniform(0.85, 1.05)
@@ -225,7 +225,7 @@ def scene(split: str, index: int, grid: int = 12) -> Scene:
     owner = _owners(np.stack(coverage))
     objects = tuple(
         SceneObject(c, s, g, x, y, r, tuple(np.flatnonzero(owner == i).tolist()))
-        for i, ((c, s), g, (x, y, r)) in enumerate(zip(pairs, glyphs, taken[loud:]))
+        for i, ((c, s), g, (x, y, r)) in enumerate(zip(pairs, glyphs, taken[loud:], strict=False))
     )
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     return Scene(pixels, objects, texture, owner, grid, split, index)

@@ -7,6 +7,8 @@ the whole picture holds, background and distractors included. The heads are thro
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +34,7 @@ class TowerHeads(nn.Module):
 
 
 def tower_loss(
-    heads: TowerHeads, tower: nn.Module, pixels: Tensor, batch: dict[str, Tensor]
+    heads: TowerHeads, tower: Any, pixels: Tensor, batch: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and held-out style accuracies.
 
@@ -52,7 +54,7 @@ def tower_loss(
     index = owner.clamp(min=0)
     looks = items.gather(1, index[..., None].expand(-1, -1, 3))[mine]
     scores: dict[str, Tensor] = {}
-    for i, (name, logits) in enumerate(zip(_SIZES, (colour, shape, glyph))):
+    for i, (name, logits) in enumerate(zip(_SIZES, (colour, shape, glyph), strict=True)):
         weight = 0.5 if name == "colour" else 1.0
         loss = loss + weight * F.cross_entropy(logits[mine], looks[:, i])
         scores[name] = (logits[mine].argmax(-1) == looks[:, i]).float().mean()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .data import render
+from .load import WEIGHTS, export
 from .model import EOS_ID, PROMPT_IDS, build_model
 from .packing import pack
 from .text import build_tokenizer
@@ -143,7 +145,7 @@ def _pixels(image: Tensor) -> Tensor:
     return image.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _loop(run: Run, scenes: int, batch: int, seed: int, bar: Progress):
+def _loop(run: Run, scenes: int, batch: int, seed: int, bar: Progress) -> Iterator[Tensor]:
     """Row indices per step: epochs of a fixed permutation, so that a resumed run goes on."""
     task = bar.add_task(run.stage, total=run.steps, completed=run.step)
     per_epoch = scenes // batch
@@ -244,7 +246,8 @@ def answer_loss(
 @torch.no_grad()
 def check_answers(model: Any, visual_of: Any, held: Any, device: str) -> dict[str, float]:
     """Held-out accuracy over 256 validation scenes: all, and per family."""
-    tokenizer, hits = build_tokenizer(), {"all": []}
+    tokenizer = build_tokenizer()
+    hits: dict[str, list[bool]] = {"all": []}
     for some in torch.arange(min(256, len(held["image"]))).split(32):
         questions = torch.from_numpy(held["tokens"][some.numpy()])
         _, right = answer_loss(model, model.model.language_model, visual_of(some), questions)
@@ -331,6 +334,7 @@ def main(
     tower_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     llm_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     joint_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
+    install: Annotated[bool, typer.Option(help="replace the package's weights")] = False,
 ) -> None:
     """Train from scratch; run again to resume."""
     given = {"tower_steps": tower_steps, "llm_steps": llm_steps, "joint_steps": joint_steps}
@@ -355,9 +359,10 @@ def main(
             train_llm(recipe, work, model, data, held, device, bar)
         if until == "joint":
             train_joint(recipe, work, model, data, held, device, bar)
-    folder = work / "model"
-    model.to("cpu", torch.float32).save_pretrained(folder)
-    (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    export(model.to("cpu"), work / "model")
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    if install:
+        export(model, WEIGHTS)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class PrunedCache(DynamicCache):
         self.release()
         for name in self._STATE:
             del self.__dict__[name]
-        self.__class__ = DynamicCache  # type: ignore[assignment]
+        self.__class__ = DynamicCache
 
     def _change_rows(self, change: Callable[[Tensor], Tensor]) -> None:
         for group in self.groups:

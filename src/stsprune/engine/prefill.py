@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
-from stsprune.methods.base import InstructionAttention, Method, Plan, VisualTokens
+from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens
 from stsprune.selection.attention import top_indices
 from stsprune.selection.grid import cell_centres
 

@@ -16,7 +16,7 @@ from stsprune.errors import (
     NestedPruneError,
     UnsupportedModeError,
 )
-from stsprune.methods.base import Method
+from stsprune.method.base import Method
 
 from .cache import PrunedCache, adopt
 from .capture import Capture

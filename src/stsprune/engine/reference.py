@@ -30,7 +30,7 @@ def masked_logits(
     family = family_of(model)
     layers = family.decoder(model).layers
     prompt = inputs["input_ids"]
-    (batch, length), steps = prompt.shape, continuation.shape[1]
+    length, steps = prompt.shape[1], continuation.shape[1]
     ids = torch.cat([prompt, continuation.to(prompt)], 1)
     ones = torch.ones_like(continuation)
     valid = torch.cat([inputs.get("attention_mask", torch.ones_like(prompt)), ones], 1).bool()

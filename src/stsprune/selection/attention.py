@@ -27,14 +27,14 @@ def top_indices(scores: Tensor, keep: int) -> Tensor:
     return order[:, :keep].sort(-1).values
 
 
-def query_weights(counts: list[int], rule: str, device: torch.device) -> Tensor:
-    """w_t of right-aligned instruction tokens: [I, max(counts)].
+def query_weights(counts: list[int], length: int, rule: str, device: torch.device) -> Tensor:
+    """w_t of right-aligned instruction tokens: [I, length].
 
-    rule: "last" (the prompt's last token alone, FastV's rule) or "all" (equal shares).
+    counts: real tokens per image; rule: "last" (the prompt's last token alone, FastV's rule) or
+    "all" (equal shares).
     """
-    longest = max(counts)
-    weights = torch.zeros(len(counts), longest)
+    weights = torch.zeros(len(counts), length)
     for i, count in enumerate(counts):
-        first = longest - (1 if rule == "last" else count)
-        weights[i, first:] = 1.0 / (longest - first)
+        used = 1 if rule == "last" else count
+        weights[i, length - used :] = 1.0 / used
     return weights.to(device)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import torch
-
 
 class Family(Protocol):
     """Where a family keeps its parts. Everything else is common to all."""
 
     name: str
 
-    def inner(self, model: Any) -> torch.nn.Module:
+    def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values."""
 
-    def decoder(self, model: Any) -> torch.nn.Module:
+    def decoder(self, model: Any) -> Any:
         """The text model: receives inputs_embeds and owns `layers` and `rotary_emb`."""
 
     def image_token_id(self, model: Any) -> int:

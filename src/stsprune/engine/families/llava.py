@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from stsprune.errors import UnsupportedModeError
 
 
@@ -14,11 +12,11 @@ class Llava:
 
     name = "LLaVA-1.5"
 
-    def inner(self, model: Any) -> torch.nn.Module:
+    def inner(self, model: Any) -> Any:
         """See `Family.inner`."""
         return model.model
 
-    def decoder(self, model: Any) -> torch.nn.Module:
+    def decoder(self, model: Any) -> Any:
         """See `Family.decoder`."""
         return model.get_decoder()
 

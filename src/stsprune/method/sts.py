@@ -88,5 +88,6 @@ class STS(Method):
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """Attention of the instruction's tokens over the image's visual tokens."""
-        weights = query_weights(attention.counts, self.queries, attention.queries.device)
-        return instruction_scores(attention.queries, attention.keys, weights, attention.scale)
+        queries = attention.queries
+        weights = query_weights(attention.counts, queries.shape[2], self.queries, queries.device)
+        return instruction_scores(queries, attention.keys, weights, attention.scale)

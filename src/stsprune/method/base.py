@@ -2,7 +2,7 @@
 
 A method plans how many tokens each stage keeps and chooses which. It sees tensors only: no model,
 no hook, no transformers, so serving can use it too. Add one by writing one file and registering
-its class in `methods/__init__.py`.
+its class in `method/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,118 @@
+"""Plans add up to their budget; settings are checked when built; choices do what they say."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stsprune
+from stsprune.errors import InvalidArgumentError
+from stsprune.method import STS, InstructionAttention, Random, VisualTokens
+from stsprune.selection import cell_centres, repulsion
+
+
+def average(plan, tokens, depth):
+    counts, held = [], tokens if plan.structure is None else plan.structure
+    drops = dict(plan.semantics)
+    for layer in range(depth):
+        counts.append(held)
+        held = drops.get(layer, held)
+    return sum(counts) / depth
+
+
+@given(
+    tokens=st.integers(4, 600),
+    depth=st.integers(3, 40),
+    share=st.floats(0.01, 1),
+    ratio=st.floats(1, 4),
+    data=st.data(),
+)
+def test_the_budget_is_the_average_per_layer(tokens, depth, share, ratio, data):
+    layer = data.draw(st.integers(0, depth - 2))
+    method = STS(share, layer=layer, ratio=ratio)
+    plan, budget = method.plan(tokens, depth), max(1.0, share * tokens)
+    spent = average(plan, tokens, depth)
+    assert spent <= budget + 1e-9
+    assert spent > budget - 1 - (layer + 1) / depth  # nothing is left that would fit
+    counts = [tokens if plan.structure is None else plan.structure, *dict(plan.semantics).values()]
+    assert all(1 <= b <= a <= tokens for a, b in itertools.pairwise(counts))
+
+
+def test_int_and_fraction_agree():
+    assert STS(36).plan(144, 8) == STS(0.25).plan(144, 8)
+
+
+@pytest.mark.parametrize("method", [STS(25), STS(1.0), Random(25), STS(25, structure=False)])
+def test_all_tokens_is_no_plan(method):
+    plan = method.plan(25, 6)
+    assert plan.structure is None
+    assert plan.semantics == ()
+
+
+def test_single_stages():
+    assert STS(10, semantics=False).plan(100, 8).structure == 10
+    plan = STS(50, structure=False, layer=1).plan(100, 8)
+    assert plan.structure is None
+    assert plan.semantics == ((1, (50 * 8 - 200) // 6),)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"ratio": 0.5}, "ratio must be in"),
+        ({"layer": -1}, "layer must be None or an int >= 0"),
+        ({"queries": "some"}, "queries must be one of last, all"),
+        ({"structure": False, "semantics": False}, "must not both be False"),
+        ({"space": 2.0}, "space must be in"),
+        ({"exponent": 0.0}, "exponent must be"),
+    ],
+)
+def test_settings_are_checked_when_built(options, match):
+    with pytest.raises(InvalidArgumentError, match=match):
+        STS(8, **options)
+
+
+def visual(images=2, grid=(4, 5)):
+    features = torch.randn(images, grid[0] * grid[1], 6, generator=torch.Generator().manual_seed(0))
+    return VisualTokens(features, cell_centres(*grid), grid, tuple(range(images)))
+
+
+def test_sts_selects_by_repulsion():
+    tokens = visual()
+    wanted = repulsion(tokens.features, tokens.positions, 5, space=0.3, exponent=4.0)
+    assert torch.equal(STS(5, space=0.3, exponent=4.0).select(tokens, 5), wanted)
+
+
+def test_random_depends_on_seed_and_image_only():
+    tokens = visual(images=3)
+    first, again = Random(5).select(tokens, 5), Random(5).select(tokens, 5)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, Random(5, seed=1).select(tokens, 5))
+    assert not torch.equal(first[0], first[1])
+    assert all(len(set(row)) == 5 for row in first.tolist())
+
+
+def test_scores_are_the_softmax_of_grouped_queries():
+    """Against the definition, written out head by head."""
+    random = torch.Generator().manual_seed(1)
+    queries = torch.randn(1, 4, 3, 8, generator=random)
+    keys = torch.randn(1, 2, 5, 8, generator=random)
+    kept = torch.arange(5)[None]
+    for rule, used in (("last", [2]), ("all", [1, 2])):
+        seen = InstructionAttention(1, queries, [2], keys, kept, 0.5)
+        got = STS(4, queries=rule).score(seen)
+        wanted = torch.zeros(5)
+        for t in used:
+            for h in range(4):
+                share = (keys[0, h // 2] @ queries[0, h, t] * 0.5).softmax(0)
+                wanted += share / 4 / len(used)
+        assert (got[0] - wanted).abs().max() < 1e-6
+
+
+def test_registry_holds_classes():
+    assert stsprune.methods()["sts"] is STS
+    assert all(method(budget=4).budget == 4 for method in stsprune.methods().values())
