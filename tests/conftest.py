@@ -50,6 +50,8 @@ def make_llava(attention: str = "sdpa", seed: int = 0):
     model.lm_head.weight.data[IMAGE] = 0  # never the argmax: the reference would see an image
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
+    with torch.no_grad():  # transformers hooks models itself at their first call
+        model(**make_inputs([["image", 2]]))
     return model
 
 

@@ -18,13 +18,8 @@ from .quiet import quiet_transformers
 def evaluate(
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     scenes: Annotated[int, typer.Option(min=1, help="Pictures, eight questions each.")] = 300,
-    method: Annotated[list[str], typer.Option(help="Repeat for several.")] = ["sts", "random"],  # noqa: B006
-    budget: Annotated[list[str], typer.Option(help="Tokens or fraction; repeat.")] = [
-        "48",
-        "36",
-        "32",
-        "16",
-    ],
+    method: Annotated[str, typer.Option(help="Names, with commas.")] = "sts,random",
+    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "48,36,32,16",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of methods with a seed.")] = 3,
     positions: Annotated[str, typer.Option(help="original or compact.")] = "original",
     out: Annotated[Path | None, typer.Option(help="Also write JSON here.")] = None,
@@ -34,6 +29,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    import stsprune
     from stsprune.checkpoints import load_checkpoint
     from stsprune.errors import InvalidArgumentError
     from stsprune.evaluation import blind_row, load_items, method_row
@@ -42,19 +38,22 @@ def evaluate(
 
     if split not in ("validation", "test"):
         raise InvalidArgumentError(f"split must be validation or test, got {split!r}")
-    budgets = [parse_budget(text) for text in budget]
+    budgets = [parse_budget(text) for text in budget.split(",")]
     quiet_transformers()
     model, processor = load_checkpoint()
     grid = model.config.vision_config.image_size // model.config.vision_config.patch_size
     whole = grid * grid
     tokens = [b if isinstance(b, int) else max(1, int(b * whole)) for b in budgets]
     jobs: list[tuple[str, list[Any]]] = [("unpruned", [None])]
-    for name in method:
+    for name in method.split(","):
         for count in tokens:
             made = pick_method(name, count)
             seeded = "seed" in inspect.signature(type(made)).parameters
             kind = type(made)
             jobs.append((name, [kind(count, seed=s) for s in range(seeds)] if seeded else [made]))
+    for method_at_budget in (variants[0] for _, variants in jobs[1:]):
+        with stsprune.prune(model, method_at_budget, positions=positions):
+            pass  # bad settings show before any work is done
     items = load_items(split, scenes, grid=grid)
     rows = [blind_row(items, grid)]
     with Progress(console=Console(stderr=True)) as bar:

@@ -65,5 +65,6 @@ def export(model: Any, folder: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     model.to(torch.float16).save_pretrained(fresh)
     build_processor(model).save_pretrained(fresh)
+    (fresh / "model.safetensors").chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)

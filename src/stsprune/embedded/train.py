@@ -50,6 +50,7 @@ class Recipe:
     joint_rate: float = 3e-4
     decay: float = 0.1
     seed: int = 0
+    eager: bool = False  # do not compile: slower, but starts at once
 
 
 PRESETS = {
@@ -136,6 +137,10 @@ class Run:
         print(self.stage, json.dumps(row), flush=True)
 
 
+def _fast(module: Any, recipe: Recipe) -> Any:
+    return module if recipe.eager else torch.compile(module)
+
+
 def _batch(arrays: dict[str, Any], rows: Tensor, device: str, *keys: str) -> dict[str, Tensor]:
     index = rows.sort().values.numpy()
     return {k: torch.from_numpy(arrays[k][index]).to(device) for k in keys}
@@ -171,7 +176,7 @@ def train_tower(
     heads = TowerHeads(model.config.vision_config.hidden_size).to(device)
     modules = {"tower": tower, "heads": heads}
     run = Run(work, "tower", modules, recipe.tower_steps, recipe.tower_rate, recipe.decay)
-    fast = torch.compile(tower)
+    fast = _fast(tower, recipe)
     keys = ("image", "owner", "items", "place", "texture")
 
     def check() -> dict[str, Tensor]:
@@ -281,7 +286,7 @@ def train_llm(
     modules = {"projector": projector, "llm": llm}
     run = Run(work, "llm", modules, recipe.llm_steps, recipe.llm_rate, recipe.decay)
 
-    fast = torch.compile(llm)
+    fast = _fast(llm, recipe)
 
     def look(rows: Tensor) -> Tensor:
         return projector(held_features[rows].to(device).float())
@@ -306,7 +311,7 @@ def train_joint(
         parameter.requires_grad_(True)
     run = Run(work, "joint", {"model": model}, recipe.joint_steps, recipe.joint_rate, recipe.decay)
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    fast = torch.compile(model.model.language_model)
+    fast = _fast(model.model.language_model, recipe)
 
     def see(images: Any) -> Tensor:
         pixels = _pixels(torch.from_numpy(images).to(device))
@@ -334,10 +339,12 @@ def main(
     tower_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     llm_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     joint_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
+    eager: Annotated[bool, typer.Option(help="do not compile")] = False,
     install: Annotated[bool, typer.Option(help="replace the package's weights")] = False,
 ) -> None:
     """Train from scratch; run again to resume."""
     given = {"tower_steps": tower_steps, "llm_steps": llm_steps, "joint_steps": joint_steps}
+    given["eager"] = eager
     recipe = Recipe(**(asdict(PRESETS[preset]) | {k: v for k, v in given.items() if v}))
     work.mkdir(parents=True, exist_ok=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
