@@ -10,6 +10,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+#: What the exactness tests saw; printed at the end of a run.
+DIFFERENCES: dict[str, float] = {}
+
 GRID, IMAGE, PAD, VOCABULARY, DEPTH = 5, 60, 0, 64, 6
 
 
@@ -86,3 +89,10 @@ def any_llava(request):
 @pytest.fixture(scope="session")
 def llava():
     return make_llava()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if DIFFERENCES:
+        terminalreporter.section("largest logit difference to the masked reference")
+        for name, value in sorted(DIFFERENCES.items()):
+            terminalreporter.write_line(f"{name:24} {value:.1e}")

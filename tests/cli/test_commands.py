@@ -10,7 +10,6 @@ import sys
 import pytest
 from PIL import Image
 
-from stsprune.embedded.load import WEIGHTS
 from stsprune.embedded.questions import FAMILIES
 
 QUESTION = "what is the background?"
@@ -100,9 +99,6 @@ def test_demo_table(call, embedded_is_untrained, tmp_path):
         assert word in result.stdout
 
 
-@pytest.mark.skipif(
-    not (WEIGHTS / "model.safetensors").exists(), reason="the embedded weights are not trained yet"
-)
 def test_demo_with_the_trained_model(call, tmp_path):
     unpruned, *pruned = json.loads(call("demo", "--out", tmp_path, "--json").stdout)["runs"]
     assert unpruned["right"] >= 0.6 * unpruned["asked"]

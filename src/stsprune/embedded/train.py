@@ -55,7 +55,7 @@ class Recipe:
 
 PRESETS = {
     "smoke": Recipe(12, 64, 4, 8, 4, 4, 2, 4),
-    "cpu12": Recipe(12, 48_000, 4500, 32, 4000, 16, 800, 16),
+    "cpu12": Recipe(12, 48_000, 2250, 32, 3200, 16, 0, 16),
     "gpu24": Recipe(24, 160_000, 12_000, 128, 20_000, 64, 6_000, 64),
 }
 GATE = {"shape": 0.9, "glyph": 0.85}  # the LLM cannot read what the tower does not see
@@ -364,7 +364,7 @@ def main(
         model = train_tower(recipe, work, data, held, device, bar)
         if until != "tower":
             train_llm(recipe, work, model, data, held, device, bar)
-        if until == "joint":
+        if until == "joint" and recipe.joint_steps:
             train_joint(recipe, work, model, data, held, device, bar)
     export(model.to("cpu"), work / "model")
     (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
