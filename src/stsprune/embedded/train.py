@@ -55,7 +55,7 @@ class Recipe:
 
 PRESETS = {
     "smoke": Recipe(12, 64, 4, 8, 4, 4, 2, 4),
-    "cpu12": Recipe(12, 48_000, 2250, 32, 3200, 16, 0, 16),
+    "cpu12": Recipe(12, 48_000, 2250, 32, 2700, 16, 0, 16),
     "gpu24": Recipe(24, 160_000, 12_000, 128, 20_000, 64, 6_000, 64),
 }
 GATE = {"shape": 0.9, "glyph": 0.85}  # the LLM cannot read what the tower does not see
