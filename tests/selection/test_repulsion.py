@@ -114,13 +114,16 @@ def test_no_copy_while_a_distinct_token_is_left(seed, distinct, extra, exponent)
 
 
 def test_greedy_energy_is_near_the_optimum():
+    kernel = {"space": 0.1, "exponent": 2.0}
     excess = []
     for seed in range(120):
         tokens, keep = 6 + seed % 7, 2 + seed % 4
         features, positions = cloud(seed, tokens=tokens, dim=2 + seed % 15)
         subsets = torch.tensor(list(itertools.combinations(range(tokens), keep)))
-        all_energies = energy(features.expand(len(subsets), -1, -1), positions, subsets)
-        greedy = energy(features, positions, repulsion(features, positions, keep))
+        all_energies = energy(features.expand(len(subsets), -1, -1), positions, subsets, **kernel)
+        greedy = energy(
+            features, positions, repulsion(features, positions, keep, **kernel), **kernel
+        )
         excess.append(float(greedy / all_energies.min()) - 1)
         assert greedy <= all_energies.mean()
     assert min(excess) >= -1e-5

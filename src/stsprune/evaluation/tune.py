@@ -20,7 +20,7 @@ from ..method import STS
 from .sceneqa import accuracy, answers, load_items
 
 REPULSION = {"space": (0.0, 0.1, 0.3), "exponent": (1.0, 2.0, 4.0)}
-FILTER = {"layer": (1, 2, 3), "ratio": (1.25, 1.5, 2.0), "queries": ("last", "all")}
+FILTER = {"layer": (1, 2, 3, 4, 5), "ratio": (1.15, 1.25, 1.5, 2.0), "queries": ("last", "all")}
 
 
 def main(

@@ -18,10 +18,10 @@ from .checks import check_kept, check_settings, check_tokens, first_tokens
 from .distance import squared_distances
 from .swaps import best_swaps
 
-SPACE = 0.1
-EXPONENT = 2.0
-#: Below the gap of equal neighbours on a 64 x 64 grid (3.5e-3 at space=0.1), so that coverage still
-#: tells them apart; eps^2 ten times float32's rounding of d^2 (1e-7). A copy costs phi(0) = 1e6.
+SPACE = 0.3
+EXPONENT = 4.0
+#: Below the gap of equal neighbours on a 64 x 64 grid (6e-3 at space=0.3), so that coverage still
+#: tells them apart; eps^2 ten times float32's rounding of d^2 (1e-7). A copy costs phi(0) = 1e12.
 EPS = 1e-3
 
 
