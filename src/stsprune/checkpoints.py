@@ -18,7 +18,7 @@ def load_checkpoint(name: str = EMBEDDED) -> tuple[Any, Any]:
     name: "embedded" (ships with the package, no network), a folder, or a hub id. Weights are read
     from safetensors only: a pickle file can run code. The model goes to the GPU if there is one.
 
-    Raises InvalidArgumentError.
+    Raises InvalidArgumentError or MissingWeightsError.
     """
     import torch
 
@@ -26,10 +26,7 @@ def load_checkpoint(name: str = EMBEDDED) -> tuple[Any, Any]:
     if name == EMBEDDED:
         from stsprune import load_embedded
 
-        try:
-            return load_embedded(device=device)
-        except FileNotFoundError as error:
-            raise InvalidArgumentError(str(error)) from None
+        return load_embedded(device=device)
 
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

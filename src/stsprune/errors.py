@@ -25,3 +25,7 @@ class UnsupportedModeError(StsPruneError, ValueError):
 
 class NestedPruneError(StsPruneError, RuntimeError):
     """`prune` is already active on this model."""
+
+
+class MissingWeightsError(StsPruneError, FileNotFoundError):
+    """The package was built without its embedded weights."""

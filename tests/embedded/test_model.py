@@ -18,6 +18,7 @@ from stsprune.embedded.packing import pack
 from stsprune.embedded.questions import FAMILIES, questions
 from stsprune.embedded.scenes import scene
 from stsprune.embedded.train import answer_loss, family_of, main
+from stsprune.errors import MissingWeightsError
 from stsprune.evaluation import accuracy, answers, encode, load_items
 
 
@@ -38,7 +39,7 @@ def test_it_is_stock_and_small(embedded):
 
 def test_missing_weights(monkeypatch, tmp_path):
     monkeypatch.setattr(load, "WEIGHTS", tmp_path)
-    with pytest.raises(FileNotFoundError, match="reinstall stsprune"):
+    with pytest.raises(MissingWeightsError, match="reinstall stsprune"):
         stsprune.load_embedded()
 
 

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from stsprune.errors import MissingWeightsError
+
 from .model import IMAGE_MEAN, IMAGE_STD
 from .text import CHAT_TEMPLATE, build_tokenizer
 
@@ -17,13 +19,13 @@ def load_embedded(device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
 
     Returns a stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
     device: any torch device; dtype: a torch dtype, by default float32 (stored in float16).
-    Raises FileNotFoundError where the package was built without its weights.
+    Raises MissingWeightsError where the package was built without its weights.
     """
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
     if not (WEIGHTS / "model.safetensors").exists():
-        raise FileNotFoundError(
+        raise MissingWeightsError(
             f"the embedded weights are missing from {WEIGHTS.name}/: reinstall stsprune, or train "
             "them with `python -m stsprune.embedded.train`"
         )
