@@ -7,7 +7,9 @@ its class in `method/__init__.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,17 +30,36 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class EncoderView:
+    """What the vision encoder made of the same tokens, in its second last layer.
+
+    received [I, N]: attention that each token receives, mean over the heads: from CLS where the
+    encoder has one (`from_cls`), else the mean over all its tokens; keys [I, N, d]: attention keys,
+    heads side by side.
+    """
+
+    received: Tensor
+    keys: Tensor
+    from_cls: bool
+
+
+@dataclass(frozen=True)
 class VisualTokens:
     """Images of one size as they enter the LLM.
 
-    features [I, N, Dim]: projector outputs; positions [N, 2]: cell centres (x, y) in [0, 1];
-    grid: (H, W), row-major; images: number of each image in its batch, for seeds.
+    features [I, N, Dim]: projector outputs; positions [N, 2]: cell centres (x, y) in [0, 1], or
+    [N, 3] with time for a video; grid: (H, W) or (T, H, W), row-major; images: number of each
+    image in its batch, for seeds; text [I, T, Dim]: embeddings of the text behind the image,
+    right-aligned, text_counts: how many of T are real; encoder: given where `Method.needs` asks.
     """
 
     features: Tensor
     positions: Tensor
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     images: tuple[int, ...]
+    text: Tensor | None = None
+    text_counts: list[int] = field(default_factory=list)
+    encoder: EncoderView | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,11 @@ class InstructionAttention:
 
     layer: 0-based; queries [I, H, T, d] of the text behind the image, right-aligned; counts:
     how many of T are real, per image; keys [I, H_kv, N, d] of the tokens still there; kept
-    [I, N]: their grid indices; scale: of the dot product.
+    [I, N]: their grid indices; scale: of the dot product; text_keys [I, H_kv, T, d]: of the same
+    text as the queries; log_total(): float32 [I, H, T], log of the sum of exp(q . k * scale) over
+    everything that a query may attend to, so that exp(q . k * scale - log_total) is the layer's
+    own attention; features [I, N, Dim] and text [I, T, Dim]: embeddings as they entered the LLM,
+    given where `Method.needs` asks for "embeddings".
     """
 
     layer: int
@@ -56,6 +81,10 @@ class InstructionAttention:
     keys: Tensor
     kept: Tensor
     scale: float
+    text_keys: Tensor | None = None
+    log_total: Callable[[], Tensor] | None = None
+    features: Tensor | None = None
+    text: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +93,12 @@ class Method:
 
     budget: average visual tokens per decoder layer and image; int = tokens, float in (0, 1] = a
     fraction of the image's tokens. Raises InvalidArgumentError or InvalidTypeError when built.
+    needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
+    "embeddings" (of `InstructionAttention`). merges: whether `merge` is called after each stage.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    merges: ClassVar[bool] = False
 
     budget: int | float = field()
 
@@ -81,6 +115,16 @@ class Method:
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """Semantic stage: a score [I, N] per token, higher = kept first."""
+        raise NotImplementedError
+
+    def merge(
+        self, states: Tensor, chosen: Tensor, stage: VisualTokens | InstructionAttention
+    ) -> Tensor:
+        """What the kept tokens become: states [I, N, Dim] -> [I, K, Dim].
+
+        states: hidden states of the tokens that the stage chose from (projector outputs before
+        the LLM); chosen [I, K]: ascending indices into them. Called only where `merges` is True.
+        """
         raise NotImplementedError
 
 
