@@ -299,7 +299,7 @@ class TestErrors:
             ({"cut": True}, InvalidArgumentError, "truncated"),
             ({"end": True}, UnsupportedModeError, "text after the image"),
             ({"static": True}, UnsupportedModeError, "StaticCache"),
-            ({"used": True}, UnsupportedModeError, "first turn"),
+            ({"used": True}, UnsupportedModeError, "past_key_values holds 4 tokens"),
             ({"chunk": True}, UnsupportedModeError, "chunked prefill"),
         ],
     )

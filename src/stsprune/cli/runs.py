@@ -60,7 +60,8 @@ def run(
 
     family = family_of(model)
     inputs = build_inputs(model, processor, image, question)
-    total = int((inputs["input_ids"] == family.image_token_id(model)).sum())
+    marks = [inputs["input_ids"] == token for token in family.token_ids(model).values()]
+    total = int(sum(mark.sum() for mark in marks))
     layers: int = model.config.get_text_config().num_hidden_layers
     context: AbstractContextManager[Any] = (
         nullcontext() if method is None else stsprune.prune(model, method)

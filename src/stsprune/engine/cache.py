@@ -10,24 +10,56 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import (
+    Cache,
+    DynamicCache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+)
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
+from .masks import Span
+from .visual import Visual
 
+
+@dataclass(frozen=True)
 class Group:
     """Consecutive decoder layers that hold the same tokens.
 
-    first: its first layer; pad: bool [B, T_g], False where a row is padded, None if nowhere;
-    width: T_g; dropped: int64 [B, 1], visual tokens that are missing from each row.
+    first: its first layer; span: their columns; dropped: int64 [B, 1], visual tokens that are
+    missing from each row.
     """
 
-    def __init__(self, first: int, pad: Tensor | None, width: int, dropped: Tensor) -> None:
-        self.first, self.pad, self.width, self.dropped = first, pad, width, dropped
+    first: int
+    span: Span
+    dropped: Tensor
+
+    @property
+    def width(self) -> int:
+        """Tokens held per row, padding included."""
+        return self.span.columns.shape[1]
+
+
+@dataclass(frozen=True)
+class HeldImages:
+    """Images of equal shape and budget whose tokens stay for later questions (reusable=True).
+
+    images: numbers in the batch; rows [I]; places [I, K]: where in the cached sequence; kept
+    [I, K]: their visual tokens; layers: (decoder layer, tokens that stay visible behind it).
+    """
+
+    visual: Visual
+    images: tuple[int, ...]
+    rows: Tensor
+    places: Tensor
+    kept: Tensor
+    layers: tuple[tuple[int, int], ...]
 
 
 class PrunedCache(DynamicCache):
@@ -35,7 +67,8 @@ class PrunedCache(DynamicCache):
 
     groups: ascending in layer; logical: length of the unpruned prompt; compact: whether positions
     were re-indexed; later: bool [B, n], mask of the tokens that came after the prompt as far as
-    it is known not to be all True; driver: the `prune` context that prepares masks, if any.
+    it is known not to be all True; driver: the `prune` context that prepares masks, if any; held:
+    images for later questions; resume: puts back what the model must know to go on outside.
     """
 
     groups: list[Group]
@@ -45,8 +78,20 @@ class PrunedCache(DynamicCache):
     driver: Any
     decoder: weakref.ref[Any]
     handles: list[Any]
+    held: list[HeldImages]
+    resume: Callable[[], None] | None
 
-    _STATE = ("groups", "logical", "compact", "later", "driver", "decoder", "handles")
+    _STATE = (
+        "groups",
+        "logical",
+        "compact",
+        "later",
+        "driver",
+        "decoder",
+        "handles",
+        "held",
+        "resume",
+    )
 
     def group_of(self, layer: int) -> int:
         """Index of the group that a decoder layer belongs to."""
@@ -57,6 +102,8 @@ class PrunedCache(DynamicCache):
         held = super().get_seq_length(layer_idx)
         if held == 0:
             return 0
+        if self.resume is not None and not self.driven:
+            self.resume()
         return held + self.logical - self.groups[self.group_of(layer_idx)].width
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
@@ -65,9 +112,58 @@ class PrunedCache(DynamicCache):
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Physical sizes. Transformers asks for them before the first layer runs."""
-        if not self.handles and not getattr(self.driver, "active", False):
+        if not self.handles and not self.driven:
             self._drive_once(query_length)
         return super().get_mask_sizes(query_length, layer_idx)
+
+    @property
+    def driven(self) -> bool:
+        """Whether a `prune` context prepares masks and positions."""
+        return bool(getattr(self.driver, "active", False))
+
+    @property
+    def grown(self) -> int:
+        """Tokens that came after the latest prompt with images."""
+        return self.get_query_offset(0) - self.groups[0].width
+
+    def settle(self) -> None:
+        """Count the tokens that came after the prompt among the groups' own."""
+        extra = self.grown
+        if extra:
+            self.groups = [replace(g, span=self.span_with(g, extra)) for g in self.groups]
+            self.logical += extra
+        self.later = None
+
+    def span_with(self, group: Group, extra: int) -> Span:
+        """A group's columns and `extra` tokens behind them (already cached or coming)."""
+        span = group.span
+        batch, device = span.columns.shape[0], span.columns.device
+        fresh = torch.arange(self.logical, self.logical + extra, device=device).expand(batch, -1)
+        valid = self.valid_with(group, extra)
+        veiled = span.veiled
+        if veiled is not None:
+            veiled = torch.cat([veiled, veiled.new_zeros(batch, extra)], 1)
+        return Span(torch.cat([span.columns, fresh], 1), valid, None, veiled)
+
+    def valid_with(self, group: Group, extra: int) -> Tensor | None:
+        """Bool [B, W + extra] of a group's columns and those behind, None = all real."""
+        if group.span.valid is None and self.later is None:
+            return None
+        batch, device = group.span.columns.shape[0], group.span.columns.device
+        front = group.span.valid
+        if front is None:
+            front = torch.ones(batch, group.width, dtype=torch.bool, device=device)
+        parts = [front] if self.later is None else [front, self.later.to(device)]
+        missing = group.width + extra - sum(part.shape[1] for part in parts)
+        if missing > 0:
+            parts.append(torch.ones(batch, missing, dtype=torch.bool, device=device))
+        return torch.cat(parts, 1)
+
+    def split(self, layer: int) -> None:
+        """Let a group begin at `layer`."""
+        number = self.group_of(layer)
+        if self.groups[number].first != layer:
+            self.groups.insert(number + 1, replace(self.groups[number], first=layer))
 
     def _drive_once(self, query_length: int) -> None:
         """Outside `prune`: hook the decoder's layers until the last one has been entered."""
@@ -106,7 +202,7 @@ class PrunedCache(DynamicCache):
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last tokens (a negative count), never those of the pruned prompt."""
-        grown = self.get_query_offset(0) - self.groups[0].width
+        grown = self.grown
         if -tokens_to_remove > grown:
             raise InvalidArgumentError(
                 f"crop must remove at most the {grown} tokens that came after the pruned prompt, "
@@ -140,37 +236,65 @@ class PrunedCache(DynamicCache):
         self.__class__ = DynamicCache
 
     def _change_rows(self, change: Callable[[Tensor], Tensor]) -> None:
-        for group in self.groups:
-            group.dropped = change(group.dropped)
-            group.pad = None if group.pad is None else change(group.pad)
-        self.later = None if self.later is None else change(self.later)
+        def maybe(rows: Tensor | None) -> Tensor | None:
+            return None if rows is None else change(rows)
+
+        self.groups = [
+            Group(
+                group.first,
+                Span(
+                    change(group.span.columns),
+                    maybe(group.span.valid),
+                    None,
+                    maybe(group.span.veiled),
+                ),
+                change(group.dropped),
+            )
+            for group in self.groups
+        ]
+        self.later = maybe(self.later)
+        self.held = []  # rows have moved: a later question sees what this one saw
 
 
-def adopt(cache: Cache | None, driver: Any, decoder: Any, logical: int, compact: bool) -> Any:
-    """Turn the caller's empty DynamicCache into a PrunedCache, in place.
+def adopt(
+    cache: Cache | None, driver: Any, decoder: Any, compact: bool, valid: Tensor | None
+) -> PrunedCache:
+    """Turn the caller's DynamicCache into a PrunedCache, in place; an empty one for None.
 
-    In place because generate() and callers hold on to the object they passed. Raises
-    UnsupportedModeError for caches whose layers cannot hold different lengths.
+    In place because generate() and callers hold on to the object they passed. What it already
+    holds stays: a pruned conversation or an unpruned one. valid: bool [B, past], the padding of
+    the cached tokens, None = all real. Raises UnsupportedModeError for caches whose layers cannot
+    hold different lengths.
     """
     cache = DynamicCache(config=decoder.config) if cache is None else cache
-    if type(cache) is PrunedCache and cache.get_query_offset() == 0:
+    if type(cache) is PrunedCache:
+        if cache.get_query_offset() > 0:
+            cache.driver = driver
+            if valid is not None:
+                cache.later = valid[:, cache.logical :]
+            cache.settle()
+            return cache
         cache.reset()
-    plain = type(cache) is DynamicCache and all(type(x) is DynamicLayer for x in cache.layers)
+    plain = type(cache) is DynamicCache and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+    )
     if not plain or getattr(cache, "offloading", False):
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", [])})
         raise UnsupportedModeError(
             "past_key_values must be None or a DynamicCache of DynamicLayer (no static, "
-            f"quantised, sliding or offloaded cache), got {type(cache).__name__} of "
+            f"quantised or offloaded cache), got {type(cache).__name__} of "
             f"{', '.join(kinds) or 'no layers'}"
         )
-    if cache.get_seq_length() > 0:
-        raise UnsupportedModeError(
-            "images must come with the first turn: past_key_values must be empty where a prompt "
-            f"brings images, got {cache.get_seq_length()} cached tokens"
-        )
+    groups, past = [], cache.get_seq_length()
+    if past:
+        batch, device = cache.layers[0].keys.shape[0], cache.layers[0].keys.device
+        columns = torch.arange(past, device=device).expand(batch, -1)
+        dropped = torch.zeros(batch, 1, dtype=torch.int64, device=device)
+        groups.append(Group(0, Span(columns, valid), dropped))
     cache.__class__ = PrunedCache
-    state = {"groups": [], "logical": logical, "compact": compact, "later": None}
-    state |= {"driver": driver, "decoder": weakref.ref(decoder), "handles": []}
+    state: dict[str, Any] = {"groups": groups, "logical": past, "compact": compact}
+    state |= {"later": None, "driver": driver, "decoder": weakref.ref(decoder), "handles": []}
+    state |= {"held": [], "resume": None}
     cache.__dict__.update(state)
     return cache
 

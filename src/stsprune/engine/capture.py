@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,25 +22,27 @@ Reader = Callable[[int, Tensor, Tensor, float], None]
 
 
 class Capture:
-    """Calls `reader(layer, queries, keys, scale)` for the layers that are armed.
+    """Calls `reader(layer, queries, keys, scale)` for the attention modules that are armed.
 
-    queries [B, H, T, d], keys [B, H_kv, T_k, d]. Only the armed attention modules' `config`
-    attribute is exchanged; `disarm` puts the very same object back.
+    attentions: modules with a `config` that names their backend, numbered as layers; queries
+    [B, H, T, d], keys [B, H_kv, T_k, d]. Only the armed modules' `config` attribute is exchanged;
+    `disarm` puts the very same object back.
     """
 
-    def __init__(self, decoder: Any, reader: Reader) -> None:
-        self._decoder, self._reader = decoder, reader
+    def __init__(self, attentions: Sequence[Any], reader: Reader) -> None:
+        self._attentions, self._reader = attentions, reader
+        self._numbers = {id(module): number for number, module in enumerate(attentions)}
         self._name = f"stsprune_{next(_COUNTER)}"
         self._armed: dict[int, Any] = {}
         ALL_ATTENTION_FUNCTIONS.register(self._name, self._attend)
         # A name without a mask function would silently mean "no mask" (transformers 5).
-        backend = decoder.config._attn_implementation
+        backend = attentions[0].config._attn_implementation
         masks = ALL_MASK_ATTENTION_FUNCTIONS
         masks.register(self._name, masks[backend if backend in masks else "eager"])
 
     def arm(self, layer: int) -> None:
         """Read this decoder layer in its next forward passes."""
-        module = self._decoder.layers[layer].self_attn
+        module = self._attentions[layer]
         config = copy.copy(module.config)
         config._attn_implementation_internal = self._name
         self._armed[layer] = module.config
@@ -51,7 +53,7 @@ class Capture:
         for number in list(self._armed) if layer is None else [layer]:
             config = self._armed.pop(number, None)
             if config is not None:
-                self._decoder.layers[number].self_attn.config = config
+                self._attentions[number].config = config
 
     def close(self) -> None:
         """Disarm everything and take the function out of the registries."""
@@ -64,8 +66,9 @@ class Capture:
     ) -> Any:
         scale = kwargs.get("scaling")
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        original = self._armed[module.layer_idx]
+        number = self._numbers[id(module)]
+        original = self._armed[number]
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(original._attn_implementation, eager)
-        self._reader(module.layer_idx, query, key, scale)
+        self._reader(number, query, key, scale)
         return attend(module, query, key, value, mask, **kwargs)

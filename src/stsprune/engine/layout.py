@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,18 +10,19 @@ from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
-Grid = tuple[int, int]
+from .visual import Visual
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Images of one size, so that they can be handled at once.
+    """Images of one shape and one budget, so that they can be handled at once.
 
-    grid: (H, W); images: their numbers in the batch; rows [I] and columns [I, N] of their tokens
-    in the unpruned prompt; text: tokens behind the last image of each image's row.
+    visual: their shape; images: their numbers in the batch; rows [I] and columns [I, N] of their
+    tokens in the prompt, in the order of `Visual.offsets`; text: tokens behind the last image of
+    each image's row.
     """
 
-    grid: Grid
+    visual: Visual
     images: tuple[int, ...]
     rows: Tensor
     columns: Tensor
@@ -29,62 +31,151 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Layout:
-    """Unpruned prompts [B, T]: valid and visual are bool [B, T], on the model's device."""
+    """Prompts [B, T]: valid and visual (what may be dropped) are bool [B, T] on the device.
+
+    visuals and image_rows: per image, in the order of the batch; text_start: per row, the column
+    behind its last placeholder, 0 in a row without image.
+    """
 
     buckets: list[Bucket]
+    visuals: list[Visual]
     image_rows: list[int]
-    grids: list[Grid]
     valid: Tensor
     visual: Tensor
     valid_counts: list[int]
+    text_start: list[int]
+
+    def sources(self, encoded: int) -> list[int]:
+        """Per image, its number among the `encoded` ones: rows repeated for beams share them."""
+        times = len(self.visuals) // max(encoded, 1)
+        if times <= 1:
+            return list(range(len(self.visuals)))
+        out, start = [], 0
+        for row in range(0, len(self.text_start), times):
+            count = self.image_rows.count(row)
+            out += list(range(start, start + count)) * times
+            start += count
+        return out
 
 
-def lay_out(
-    input_ids: Tensor, attention_mask: Tensor | None, image_token: int, grids: list[Grid]
-) -> Layout:
-    """Find every image's tokens; one transfer to the host.
+@dataclass(frozen=True)
+class Ids:
+    """Token ids of a call on the host, and which of them are real.
 
-    input_ids [B, T]; attention_mask [B, T] or None; grids: (H, W) per image, in order.
-    Raises InvalidArgumentError or UnsupportedModeError where prompt and images do not fit.
+    ids int64 [B, T], valid bool [B, T]; device: where the model's tensors are.
     """
-    device, (batch, length) = input_ids.device, input_ids.shape
+
+    ids: Tensor
+    valid: Tensor
+    device: torch.device
+
+
+def read_ids(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Ids:
+    """The one transfer to the host; attention_mask [B, past + T] or None.
+
+    Raises UnsupportedModeError for masks that pruning cannot follow.
+    """
+    batch, length = input_ids.shape
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
-    if attention_mask.shape != input_ids.shape:
+    elif tuple(attention_mask.shape) != (batch, past + length):
+        cached = f"past_key_values holds {past} tokens and " if past else ""
         raise UnsupportedModeError(
-            f"attention_mask must be {[batch, length]} like input_ids at the prompt (no chunked "
-            f"prefill, no ready-made 4-D mask), got {list(attention_mask.shape)}"
+            f"attention_mask must be {[batch, past + length]}: {cached}input_ids brings {length} "
+            "at the prompt (no chunked prefill, no ready-made 4-D mask, no cache of another "
+            f"length), got {list(attention_mask.shape)}"
         )
-    both = torch.stack((input_ids, attention_mask.to(input_ids))).cpu()
-    visual, valid = both[0] == image_token, both[1] != 0
+    mine = attention_mask[:, -length:]
+    both = torch.stack((input_ids, mine.to(input_ids))).cpu()
+    valid = both[1] != 0
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise UnsupportedModeError(
             "attention_mask must pad on the left: set processor.tokenizer.padding_side = 'left'"
         )
-    rows, columns = visual.nonzero(as_tuple=True)
-    sizes = [height * width for height, width in grids]
-    if len(rows) != sum(sizes):
-        raise InvalidArgumentError(
-            f"input_ids must hold {sum(sizes)} visual tokens for {len(grids)} images, got "
-            f"{len(rows)}: was the prompt truncated?"
-        )
-    last = {row: int(column) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)}
-    image_rows = [int(part[0]) for part in rows.split(sizes)]
-    if any(int(part[-1]) != row for part, row in zip(rows.split(sizes), image_rows, strict=True)):
-        raise InvalidArgumentError("input_ids must hold each image's tokens within one prompt")
-    parts = columns.split(sizes)
-    buckets = []
-    for grid in dict.fromkeys(grids):
-        images = tuple(i for i, other in enumerate(grids) if other == grid)
-        buckets.append(
+    return Ids(both[0], valid, input_ids.device)
+
+
+def lay_out(
+    read: Ids, tokens: Mapping[str, int], visuals: Mapping[str, Sequence[Visual]]
+) -> Layout:
+    """Find every image's tokens.
+
+    tokens: placeholder id per modality; visuals: shapes per modality, in the order of the batch.
+    Raises InvalidArgumentError where prompt and images do not fit.
+    """
+    found: list[tuple[int, int, Visual, Tensor]] = []  # row, first column, shape, columns
+    batch, length = read.ids.shape
+    last = [-1] * batch
+    for modality, shapes in visuals.items():
+        rows, columns = (read.ids == tokens[modality]).nonzero(as_tuple=True)
+        shapes = _repeated(list(shapes), rows, batch, modality)
+        start = 0
+        for shape in shapes:
+            row, own = rows[start : start + shape.length], columns[start : start + shape.length]
+            if row[0] != row[-1]:
+                raise InvalidArgumentError(
+                    f"input_ids must hold each {modality}'s tokens within one prompt"
+                )
+            start += shape.length
+            number = int(row[0])
+            found.append((number, int(own[0]), shape, own[shape.offsets()]))
+            last[number] = max(last[number], int(own[-1]))
+    found.sort(key=lambda one: one[:2])
+    visual = torch.zeros(batch, length, dtype=torch.bool)
+    for number, _, _, mine in found:
+        visual[number, mine] = True
+    layout = Layout(
+        [],
+        [shape for _, _, shape, _ in found],
+        [row for row, *_ in found],
+        read.valid.to(read.device),
+        visual.to(read.device),
+        read.valid.sum(1).tolist(),
+        [column + 1 for column in last],
+    )
+    layout.buckets.extend(buckets(layout, [c for *_, c in found], [None] * len(found)))
+    return layout
+
+
+def buckets(
+    layout: Layout, columns: Sequence[Tensor], budgets: Sequence[int | None]
+) -> list[Bucket]:
+    """Group images of equal shape and equal budget; columns: per image, [N]."""
+    device, length = layout.valid.device, layout.valid.shape[1]
+    keys = list(zip(layout.visuals, budgets, strict=True))
+    groups = []
+    for key in dict.fromkeys(keys):
+        images = tuple(i for i, other in enumerate(keys) if other == key)
+        rows = [layout.image_rows[i] for i in images]
+        groups.append(
             Bucket(
-                grid,
+                key[0],
                 images,
-                torch.tensor([image_rows[i] for i in images], device=device),
-                torch.stack([parts[i] for i in images]).to(device),
-                [length - 1 - last[image_rows[i]] for i in images],
+                torch.tensor(rows, device=device),
+                torch.stack([columns[i] for i in images]).to(device),
+                [length - layout.text_start[row] for row in rows],
             )
         )
-    return Layout(
-        buckets, image_rows, grids, valid.to(device), visual.to(device), valid.sum(1).tolist()
-    )
+    return groups
+
+
+def _repeated(shapes: list[Visual], rows: Tensor, batch: int, modality: str) -> list[Visual]:
+    """Shapes as the rows need them: beam search and sampling repeat each row with its images."""
+    expected = sum(shape.length for shape in shapes)
+    times, odd = divmod(len(rows), expected) if expected else (0, 1)
+    if odd or times < 1 or batch % times:
+        raise InvalidArgumentError(
+            f"input_ids must hold {expected} {modality} tokens for {len(shapes)} {modality}s, got "
+            f"{len(rows)}: was the prompt truncated?"
+        )
+    if times == 1:
+        return shapes
+    counts = torch.bincount(rows, minlength=batch)[::times].tolist()
+    out, start = [], 0
+    for wanted in counts:
+        group: list[Visual] = []
+        while sum(shape.length for shape in group) < wanted:
+            group.append(shapes[start])
+            start += 1
+        out += group * times
+    return out

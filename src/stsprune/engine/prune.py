@@ -6,9 +6,13 @@ import functools
 import inspect
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from stsprune.errors import (
     InvalidArgumentError,
@@ -16,14 +20,18 @@ from stsprune.errors import (
     NestedPruneError,
     UnsupportedModeError,
 )
-from stsprune.method.base import Method
+from stsprune.method.base import EncoderView, Method
 
 from .cache import PrunedCache, adopt
 from .capture import Capture
+from .deepstack import Deepstack
+from .encoding import NOTE, Encoding, shapes_only
 from .families import Family, family_of
 from .guards import check_generate, check_model
-from .layout import Layout, lay_out
-from .prefill import Prefill
+from .layout import Bucket, Ids, Layout, lay_out, read_ids
+from .masks import window_of
+from .prefill import Prefill, Settings, plan_images
+from .requery import Requery
 from .step import DecodeStep
 from .trace import Trace
 
@@ -34,7 +42,14 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
-def prune(model: Any, method: Method, *, positions: str = "original") -> Iterator[Trace]:
+def prune(
+    model: Any,
+    method: Method,
+    *,
+    positions: str = "original",
+    reusable: bool = False,
+    budget_total: int | None = None,
+) -> Iterator[Trace]:
     """Prune the visual tokens of every prompt with images that `model` is given inside.
 
         with stsprune.prune(model, stsprune.STS(budget=64)) as trace:
@@ -44,8 +59,14 @@ def prune(model: Any, method: Method, *, positions: str = "original") -> Iterato
     tells what each stage kept of each image of the latest prompt. Leaving restores the model to
     the bit; a cache filled inside decodes on outside.
 
-    model: a supported vision-language model in eval mode; method: for example `STS(budget=64)`;
-    positions: "original" rotary positions of the kept tokens, or "compact" (re-indexed).
+    model: a supported vision-language model in eval mode (`stsprune models` lists them); method:
+    for example `STS(budget=64)`, whose budget counts per image and per video; positions:
+    "original" rotary positions of the kept tokens, or "compact" (re-indexed).
+    reusable: keep every token of the structure stage in all layers and only hide what the
+    question does not need, so that another question on the same cache chooses afresh.
+    budget_total: tokens over all images of a prompt, shared out by need; it takes the place of the
+    method's own budget. Needs one more synchronisation.
+
     Batches are padded on the left; logits are those of the kept tokens, the last one last.
 
     Raises InvalidArgumentError, InvalidTypeError, UnsupportedModelError or NestedPruneError before
@@ -57,20 +78,21 @@ def prune(model: Any, method: Method, *, positions: str = "original") -> Iterato
         raise InvalidTypeError(
             f"method must be a Method such as STS(budget=64), got {type(method).__name__}"
         )
-    if positions not in POSITIONS:
-        raise InvalidArgumentError(
-            f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}"
-        )
+    _check_options(family, positions, reusable, budget_total)
+    decoder = family.decoder(model)
+    for layer in range(len(decoder.layers)):
+        window_of(decoder.config, layer)  # an unknown kind of layer shows here
     tokens = family.tokens(model)
-    if tokens is not None:
-        method.plan(tokens, len(family.decoder(model).layers))
+    if tokens is not None and budget_total is None:
+        method.plan(tokens, len(decoder.layers))
+    settings = Settings(method, positions == "compact", reusable, budget_total)
+    engine = _Engine(model, family, settings)
     with _LOCK:
         if model in _ACTIVE:
             raise NestedPruneError(
                 f"prune is already active on this {type(model).__name__}: leave it first"
             )
         _ACTIVE.add(model)
-    engine = _Engine(model, family, method, positions == "compact")
     try:
         with ExitStack() as undo:
             engine.install(undo)
@@ -80,23 +102,60 @@ def prune(model: Any, method: Method, *, positions: str = "original") -> Iterato
             _ACTIVE.discard(model)
 
 
+def _check_options(
+    family: Family, positions: str, reusable: bool, budget_total: int | None
+) -> None:
+    if positions not in POSITIONS:
+        raise InvalidArgumentError(
+            f"positions must be one of {', '.join(POSITIONS)}, got {positions!r}"
+        )
+    if positions == "compact" and family.rotary_axes > 1:
+        raise UnsupportedModeError(
+            f"positions must be 'original' for {family.name}: its rotary positions lie on "
+            f"{family.rotary_axes} axes and cannot be re-indexed"
+        )
+    if not isinstance(reusable, bool):
+        raise InvalidTypeError(f"reusable must be True or False, got {reusable!r}")
+    if budget_total is not None and (
+        isinstance(budget_total, bool) or not isinstance(budget_total, int)
+    ):
+        raise InvalidTypeError(f"budget_total must be None or an int >= 1, got {budget_total!r}")
+    if budget_total is not None and budget_total < 1:
+        raise InvalidArgumentError(f"budget_total must be None or >= 1, got {budget_total}")
+
+
+@dataclass
+class _Call:
+    """What the inner model was given, until the decoder is reached."""
+
+    arguments: dict[str, Any]
+    layout: Layout | None = None
+    plans: Any = None
+    ids: Ids | None = None
+
+
 class _Engine:
     """The hooks and what they share between them."""
 
-    def __init__(self, model: Any, family: Family, method: Method, compact: bool) -> None:
-        self.model, self.family, self.method, self.compact = model, family, method, compact
+    def __init__(self, model: Any, family: Family, settings: Settings) -> None:
+        self.model, self.family, self.settings = model, family, settings
         self.inner, self.decoder = family.inner(model), family.decoder(model)
+        self.encoding = Encoding(model, family, settings.method)
         self.signature = inspect.signature(self.inner.forward)
         self.trace, self.active = Trace(), True
-        self.layout: Layout | None = None
+        self.call: _Call | None = None
         self.prefill: Prefill | None = None
         self.step: DecodeStep | None = None
 
     def install(self, undo: ExitStack) -> None:
         """Hook everything; `undo` takes it all back, also half-way through."""
         undo.callback(setattr, self, "active", False)
-        self.capture = Capture(self.decoder, self._read)
+        attentions = [layer.self_attn for layer in self.decoder.layers]
+        self.capture = Capture(attentions, self._read)
         undo.callback(self.capture.close)
+        self.encoding.install(undo)
+        if hasattr(self.inner, "rope_deltas"):
+            undo.callback(setattr, self.inner, "rope_deltas", self.inner.rope_deltas)
         hooks = [(self.model, self._outer), (self.inner, self._prompt), (self.decoder, self._text)]
         hooks += [
             (layer, functools.partial(self._layer, number))
@@ -130,67 +189,149 @@ class _Engine:
 
     def _prompt(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         """Before the inner model: does this call bring images, and where?"""
-        self.layout = self.prefill = self.step = None
+        self.call = self.prefill = self.step = None
         self.capture.disarm()
         bound = self.signature.bind_partial(*args, **kwargs).arguments
-        arguments = bound | bound.get("kwargs", {})
-        if arguments.get("input_ids") is None:
+        arguments = bound | bound.pop("kwargs", {})
+        ids = arguments.get("input_ids")
+        if ids is None:
             raise UnsupportedModeError(
                 "input_ids must be given: visual tokens cannot be found in inputs_embeds alone"
             )
-        grids = self.family.grids(self.model, arguments)
-        if grids is not None:
-            self.layout = lay_out(
-                arguments["input_ids"],
-                arguments.get("attention_mask"),
-                self.family.image_token_id(self.model),
-                grids,
-            )
+        encoded = arguments.get("mm_encoder_outputs") or {}
+        seen = {kind: self._seen(kind, arguments, encoded) for kind in self.family.modalities}
+        seen = {kind: one for kind, one in seen.items() if one is not None}
+        self.call = _Call(arguments)
+        if not seen:
+            return
+        cache = arguments.get("past_key_values")
+        past = 0 if cache is None else cache.get_seq_length()
+        read = read_ids(ids, arguments.get("attention_mask"), past)
+        visuals = {
+            kind: self.family.visuals(self.model, kind, one, read) for kind, one in seen.items()
+        }
+        layout = lay_out(read, self.family.token_ids(self.model), visuals)
+        if not layout.visuals:
+            return
+        self.call.layout, self.call.ids = layout, read
+        self.call.plans = (
+            plan_images(self.settings, layout, len(self.decoder.layers))
+            if self.settings.budget_total is None
+            else []
+        )
+
+    def _seen(self, kind: str, arguments: dict[str, Any], encoded: Any) -> Any:
+        """What the encoder is told about the call's images (videos), None = there are none."""
+        out = encoded.get(kind)
+        if out is not None:
+            return getattr(out, NOTE, {}) | {"features": out.pooler_output}
+        pixels = arguments.get("pixel_values" if kind == "image" else "pixel_values_videos")
+        return None if pixels is None or pixels.shape[0] == 0 else shapes_only(arguments)
 
     def _text(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Before the text model: prune a prompt with images, or prepare a decode step."""
-        cache = kwargs.get("past_key_values")
-        if self.layout is not None:
-            layout, self.layout = self.layout, None
-            if kwargs.get("use_cache") is not False or cache is not None:
-                length = layout.valid.shape[1]
-                cache = adopt(cache, self, self.decoder, length, self.compact)
-            try:
-                return args, self._start(layout, cache, kwargs)
-            except BaseException:
-                if cache is not None:
-                    cache.reset()
-                raise
+        cache, call = kwargs.get("past_key_values"), self.call
+        self.call = None
+        if call is not None and call.layout is not None:
+            return args, self._start(call, call.layout, cache, dict(kwargs))
         if isinstance(cache, PrunedCache):
             cache.driver = self
-            self._note_later(cache, kwargs)
-            self.step = DecodeStep(self.decoder, cache)
+            mask = None if call is None else call.arguments.get("attention_mask")
+            self._note_later(cache, mask, kwargs["inputs_embeds"])
+            self.step = self._next(cache, kwargs["inputs_embeds"])
             return args, kwargs | {"attention_mask": None}
         return None
 
-    def _start(self, layout: Layout, cache: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        self.prefill = Prefill(self.method, layout, self.decoder, cache, self.compact, self.trace)
-        fresh = self.prefill.enter(kwargs["inputs_embeds"], kwargs.get("position_ids"))
+    def _start(
+        self, call: _Call, layout: Layout, cache: Any, kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        fresh = cache is None or cache.get_seq_length() == 0
+        if kwargs.get("use_cache") is not False or cache is not None:
+            mask = call.arguments.get("attention_mask")
+            past = 0 if cache is None else cache.get_seq_length()
+            valid = mask[:, :past].bool() if mask is not None and past else None
+            cache = adopt(cache, self, self.decoder, self.settings.compact, valid)
+            cache.resume = self._resume()
+        try:
+            self.prefill = Prefill(
+                self.settings,
+                layout,
+                call.plans,
+                self.decoder,
+                cache,
+                self.trace,
+                self.family.blocks(self.model, call.arguments),
+                self._encoder_view(call, layout),
+            )
+            embeds = kwargs["inputs_embeds"]
+            deepstack = Deepstack.taken_from(kwargs, len(self.decoder.layers))
+            changed = self.prefill.enter(embeds, kwargs.get("position_ids"), deepstack)
+        except BaseException:
+            if cache is not None and fresh:
+                cache.reset()
+            raise
         for layer in self.prefill.layers:
             self.capture.arm(layer)
-        return kwargs | fresh | {"past_key_values": cache}
+        return kwargs | changed | {"past_key_values": cache}
+
+    def _next(self, cache: PrunedCache, embeds: Tensor) -> DecodeStep:
+        if not (self.settings.reusable and cache.held and embeds.shape[1] > 1):
+            return DecodeStep(self.decoder, cache)
+        step = Requery(self.settings.method, self.decoder, cache, embeds, self.trace)
+        for layer in step.layers:
+            self.capture.arm(layer)
+        return step
+
+    def _resume(self) -> Callable[[], None] | None:
+        """mRoPE's offset is the model's state, which leaving restores: the cache brings it back."""
+        deltas = getattr(self.inner, "rope_deltas", None)
+        if deltas is None:
+            return None
+        inner = weakref.ref(self.inner)
+
+        def resume() -> None:
+            alive = inner()
+            if alive is not None:
+                alive.rope_deltas = deltas
+
+        return resume
+
+    def _encoder_view(self, call: _Call, layout: Layout) -> Callable[[Bucket], EncoderView] | None:
+        """Rows of the encoder's attention for a bucket's images."""
+        if self.encoding.source is None:
+            return None
+        out = (call.arguments.get("mm_encoder_outputs") or {}).get("image")
+        note = getattr(out, NOTE, {}) if out is not None else self.encoding.latest
+        if "received" not in note:
+            raise UnsupportedModeError(
+                f"method {type(self.settings.method).__name__} reads the encoder's attention: "
+                "mm_encoder_outputs must be made inside `prune`"
+            )
+        sources = layout.sources(len(note["received"]))
+
+        def view(bucket: Bucket) -> EncoderView:
+            index = torch.tensor([sources[i] for i in bucket.images], device=note["keys"].device)
+            return EncoderView(note["received"][index], note["keys"][index], note["from_cls"])
+
+        return view
 
     @staticmethod
-    def _note_later(cache: PrunedCache, kwargs: dict[str, Any]) -> None:
+    def _note_later(cache: PrunedCache, mask: Tensor | None, embeds: Tensor) -> None:
         """Remember the padding of a later turn; single new tokens are never padding."""
-        mask, embeds = kwargs.get("attention_mask"), kwargs["inputs_embeds"]
         if mask is not None and mask.ndim == 2 and embeds.shape[0] > 1 and embeds.shape[1] > 1:
             cache.later = mask[:, cache.logical :].bool()
 
     def _read(self, layer: int, *tensors: Any) -> None:
-        if self.prefill is not None:
-            self.prefill.read(layer, *tensors)
+        reader = self.prefill or self.step
+        if isinstance(reader, Prefill | Requery):
+            reader.read(layer, *tensors)
 
     def _layer(self, number: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if self.prefill is None and self.step is None:
+            return None
+        self.capture.disarm(number - 1)
         if self.prefill is not None:
-            self.capture.disarm(number - 1)
             hidden, kwargs = self.prefill.before_layer(number, kwargs, args[0])
             return (hidden, *args[1:]), kwargs
-        if self.step is not None:
-            return args, self.step.adjust(number, kwargs, args[0])
-        return None
+        assert self.step is not None
+        return args, self.step.adjust(number, kwargs, args[0])

@@ -1,68 +1,77 @@
-"""Masks and rotary positions of one forward pass, per group of layers that hold the same tokens."""
+"""One forward pass over new text behind a pruned prompt."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .cache import PrunedCache
-
-
-def group_mask(
-    decoder: Any, hidden: Tensor, pad: Tensor | None, cache: PrunedCache | None, layer: int
-) -> Any:
-    """The mask that `layer` needs, made by transformers' own function for the model's backend."""
-    from transformers.masking_utils import create_causal_mask
-
-    if pad is None and cache is None:
-        pad = hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
-    return create_causal_mask(
-        config=decoder.config,
-        inputs_embeds=hidden,
-        attention_mask=pad,
-        past_key_values=cache,
-        position_ids=None,
-        layer_idx=layer,
-    )
+from .masks import Span, causal_mask, patterned_mask, window_of
+from .rotary import rotary
 
 
 class DecodeStep:
-    """One pass over new tokens behind a pruned prompt; every group is prepared once."""
+    """Masks and positions per group of layers that hold the same tokens; each prepared once."""
 
     def __init__(self, decoder: Any, cache: PrunedCache) -> None:
         self.decoder, self.cache = decoder, cache
-        self._ready: dict[int, dict[str, Any]] = {}
+        self._ready: dict[Any, dict[str, Any]] = {}
 
     def adjust(self, layer: int, kwargs: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
         """A decoder layer's keyword arguments, with its group's mask and positions."""
-        number = self.cache.group_of(layer)
-        if number not in self._ready:
-            self._ready[number] = self._prepare(number, kwargs, hidden)
-        return kwargs | self._ready[number]
+        window = window_of(self.decoder.config, layer)
+        key = (self.cache.group_of(layer), window, hidden.device)
+        if key not in self._ready:
+            self._ready[key] = self._prepare(layer, window, kwargs, hidden)
+        return kwargs | self._ready[key]
 
-    def _prepare(self, number: int, kwargs: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
-        cache, group = self.cache, self.cache.groups[number]
-        pad = self._columns(number, hidden)
-        fresh = {"attention_mask": group_mask(self.decoder, hidden, pad, cache, group.first)}
+    def _prepare(
+        self, layer: int, window: int | None, kwargs: dict[str, Any], hidden: Tensor
+    ) -> dict[str, Any]:
+        cache = self.cache
+        group = cache.groups[cache.group_of(layer)]
+        new = hidden.shape[1]
+        extra = cache.get_query_offset(layer) + new - group.width
+        config = self.decoder.config
+        if window is not None and cache.logical + extra > window:
+            span = cache.span_with(group, extra)
+            held = cache.get_mask_sizes(new, layer)[0]
+            keys = _last(span, held)
+            queries = _last(span, new)
+            mask = patterned_mask(config, hidden, _on(queries, hidden), _on(keys, hidden), window)
+        else:
+            valid = cache.valid_with(group, extra)
+            veiled = cache.span_with(group, extra).veiled if group.span.veiled is not None else None
+            if veiled is not None:
+                valid = ~veiled if valid is None else valid & ~veiled
+            valid = None if valid is None else valid.to(hidden.device)
+            mask = causal_mask(config, hidden, valid, cache, layer)
+        fresh = {"attention_mask": mask}
         if cache.compact:
             moved = kwargs["position_ids"] - group.dropped.to(hidden.device)
             fresh["position_ids"] = moved
-            fresh["position_embeddings"] = self.decoder.rotary_emb(hidden, position_ids=moved)
+            fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
         return fresh
 
-    def _columns(self, number: int, hidden: Tensor) -> Tensor | None:
-        """2-D mask over the group's columns, prompt, later turns and these tokens; None = all."""
-        group, later = self.cache.groups[number], self.cache.later
-        if group.pad is None and later is None:
-            return None
-        batch, device = hidden.shape[0], hidden.device
-        front = group.pad
-        if front is None:
-            front = torch.ones(batch, group.width, dtype=torch.bool, device=device)
-        parts = [front.to(device)] + ([] if later is None else [later.to(device)])
-        width = self.cache.get_query_offset(group.first) + hidden.shape[1]
-        missing = width - sum(part.shape[1] for part in parts)
-        parts.append(torch.ones(batch, missing, dtype=torch.bool, device=device))
-        return torch.cat(parts, 1)
+
+def _last(span: Span, count: int) -> Span:
+    cut = slice(span.columns.shape[1] - count, None)
+    return Span(
+        span.columns[:, cut],
+        None if span.valid is None else span.valid[:, cut],
+        None if span.blocks is None else span.blocks[:, cut],
+        None if span.veiled is None else span.veiled[:, cut],
+    )
+
+
+def _on(span: Span, hidden: Tensor) -> Span:
+    """A span on the device of the layer that needs it."""
+    device = hidden.device
+    moved = {
+        name: value.to(device)
+        for name, value in vars(span).items()
+        if isinstance(value, Tensor) and value.device != device
+    }
+    return replace(span, **moved) if moved else span

@@ -6,31 +6,50 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .visual import Visual
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage's outcome for one image.
+    """One stage's outcome for one image or video.
 
     name: "structure" or "semantics"; layer: -1 before the LLM, else the decoder layer whose
-    attention decided; kept: int64 [K], ascending indices into the image's grid (row-major);
-    scores: float32, one per token that the stage chose from, None where it does not score;
-    grid: (H, W).
+    attention decided; kept: int64 [K], ascending indices into the visual tokens (row-major over
+    `grid`; plane after plane where there are several, see `ImageTrace.planes`); scores: float32,
+    one per token that the stage chose from, None where it does not score; grid: (H, W), or
+    (T, H, W) of a video; merged: [K, Dim] what the kept tokens became, where the method merges.
     """
 
     name: str
     layer: int
     kept: Tensor
     scores: Tensor | None
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
+    merged: Tensor | None = None
 
 
 @dataclass
 class ImageTrace:
-    """One image of the batch: its row, its grid, and the stages in order."""
+    """One image or video of the batch: its row, its shape, and the stages in order."""
 
     row: int
-    grid: tuple[int, int]
+    visual: Visual
     stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """(H, W) of the picture, or (T, H, W) of a video."""
+        return self.visual.grid
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens before pruning."""
+        return self.visual.tokens
+
+    @property
+    def planes(self) -> tuple[tuple[int, int], ...]:
+        """(H, W) of each plane that `kept` counts through: thumbnail, whole picture, frames."""
+        return tuple(plane.grid for plane in self.visual.planes)
 
 
 @dataclass

@@ -21,10 +21,12 @@ def check_tokens(features: torch.Tensor, positions: torch.Tensor, keep: int | No
             f"{features.dtype} {list(features.shape)}"
         )
     batch, tokens, _ = features.shape
-    if tuple(positions.shape) not in {(tokens, 2), (batch, tokens, 2)}:
+    if tuple(positions.shape[:-1]) not in {(tokens,), (batch, tokens)} or (
+        positions.shape[-1] not in (2, 3)
+    ):
         raise InvalidArgumentError(
-            f"positions must be [{tokens}, 2] or [{batch}, {tokens}, 2] to fit features, got "
-            f"{list(positions.shape)}"
+            f"positions must be [{tokens}, 2] or [{batch}, {tokens}, 2] to fit features (or 3 "
+            f"coordinates), got {list(positions.shape)}"
         )
     if keep is not None and (
         isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= tokens

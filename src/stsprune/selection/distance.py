@@ -30,4 +30,4 @@ def squared_distances(
         where = positions.to(device=features.device, dtype=dtype)
         # Differences, not a product: equal spacings must tie to the last bit.
         gap = where[..., :, None, :] - where[..., None, :, :]
-        return torch.lerp(feature, gap.square().sum(-1) / 2, space)
+        return torch.lerp(feature, gap.square().sum(-1) / where.shape[-1], space)

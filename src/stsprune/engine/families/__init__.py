@@ -6,11 +6,33 @@ from typing import Any
 
 from stsprune.errors import InvalidTypeError, UnsupportedModelError
 
+from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
+from .gemma import Gemma3
+from .idefics import Idefics3, SmolVLM
+from .internvl import InternVL
 from .llava import Llava
+from .mistral import Mistral3
+from .qwen import Qwen2VL, Qwen3VL, Qwen3VLMoe, Qwen25VL
+
+_ALL: tuple[Family, ...] = (
+    Llava(),
+    LlavaNext(),
+    LlavaNextVideo(),
+    LlavaOnevision(),
+    Qwen2VL(),
+    Qwen25VL(),
+    Qwen3VL(),
+    Qwen3VLMoe(),
+    InternVL(),
+    Idefics3(),
+    SmolVLM(),
+    Gemma3(),
+    Mistral3(),
+)
 
 #: transformers class name -> adapter
-FAMILIES: dict[str, Family] = {"LlavaForConditionalGeneration": Llava()}
+FAMILIES: dict[str, Family] = {name: family for family in _ALL for name in family.classes}
 
 
 def family_of(model: Any) -> Family:

@@ -1,60 +1,50 @@
-"""LLaVA-1.5: every image is one square grid of the vision encoder's patches."""
+"""LLaVA-1.5: every image is one grid of the vision encoder's patches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from stsprune.errors import UnsupportedModeError
+from ..layout import Ids
+from ..visual import Plane, Visual, square
+from .base import EncoderSource, Family, encoder_side, given, square_side
 
 
-class Llava:
-    """`LlavaForConditionalGeneration` over a decoder with rotary positions (Llama, Mistral...)."""
+class Llava(Family):
+    """A CLIP or SigLIP grid of one size, or Pixtral's grids of any size."""
 
     name = "LLaVA-1.5"
-
-    def inner(self, model: Any) -> Any:
-        """See `Family.inner`."""
-        return model.model
-
-    def decoder(self, model: Any) -> Any:
-        """See `Family.decoder`."""
-        return model.get_decoder()
-
-    def image_token_id(self, model: Any) -> int:
-        """See `Family.image_token_id`."""
-        return model.config.image_token_id
+    classes = ("LlavaForConditionalGeneration",)
 
     def tokens(self, model: Any) -> int | None:
         """See `Family.tokens`."""
-        height, width = self._grid(model)
-        return height * width
+        return None if _pixtral(model) else encoder_side(model) ** 2
 
-    def grids(self, model: Any, arguments: dict[str, Any]) -> list[tuple[int, int]] | None:
-        """See `Family.grids`; generate() encodes first and passes `mm_encoder_outputs`."""
-        encoded = (arguments.get("mm_encoder_outputs") or {}).get("image")
-        if encoded is not None:
-            return [_square(len(features)) for features in encoded.pooler_output]
-        pixels = arguments.get("pixel_values")
-        if pixels is None:
+    def visuals(
+        self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
+    ) -> Sequence[Visual]:
+        """See `Family.visuals`."""
+        if _pixtral(model):
+            return patch_grids(given(arguments, "image_sizes"), model.config.vision_config, 1)
+        if arguments.get("features") is not None:
+            return [square(square_side(len(one))) for one in arguments["features"]]
+        return [square(encoder_side(model))] * given(arguments, "pixel_values")[0]
+
+    def encoder(self, model: Any) -> EncoderSource | None:
+        """See `Family.encoder`."""
+        if _pixtral(model):
             return None
-        return [self._grid(model)] * len(pixels)
-
-    @staticmethod
-    def _grid(model: Any) -> tuple[int, int]:
-        vision = model.config.vision_config
-        if model.config.vision_feature_select_strategy != "default":
-            raise UnsupportedModeError(
-                "vision_feature_select_strategy must be 'default' (no CLS token among the visual "
-                f"tokens), got {model.config.vision_feature_select_strategy!r}"
-            )
-        side = vision.image_size // vision.patch_size
-        return side, side
+        tower = model.model.vision_tower
+        layers = getattr(tower, "vision_model", tower).encoder.layers
+        return EncoderSource(layers[-2].self_attn, "clip" in tower.config.model_type)
 
 
-def _square(tokens: int) -> tuple[int, int]:
-    side = int(tokens**0.5 + 0.5)
-    if side * side != tokens:
-        raise UnsupportedModeError(
-            f"an image must give a square number of visual tokens, got {tokens}"
-        )
-    return side, side
+def patch_grids(image_sizes: Any, vision: Any, merge: int) -> list[Visual]:
+    """Pixtral: (height, width) in pixels of each image -> its grid of merged patches."""
+    sizes = image_sizes.tolist() if hasattr(image_sizes, "tolist") else image_sizes
+    cell = vision.patch_size * merge
+    return [Visual((Plane((int(h) // cell, int(w) // cell)),)) for h, w in sizes]
+
+
+def _pixtral(model: Any) -> bool:
+    return model.config.vision_config.model_type == "pixtral"

@@ -1,0 +1,95 @@
+"""Seeing what the model's image encoder is given, and where asked, what it attends to.
+
+generate() encodes images before the prompt's pass and keeps only the features, so the shapes of
+the images (and the encoder's attention) are noted here and travel with the features.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stsprune.errors import UnsupportedModelError
+
+from .capture import Capture
+from .families import Family
+
+NOTE = "stsprune_note"
+
+
+class Encoding:
+    """Wraps get_image_features and get_video_features of the inner model."""
+
+    def __init__(self, model: Any, family: Family, method: Any) -> None:
+        self.model, self.family = model, family
+        self.inner = family.inner(model)
+        self.latest: dict[str, Any] = {}
+        self.source = None
+        if "encoder" in method.needs:
+            self.source = family.encoder(model)
+            if self.source is None:
+                raise UnsupportedModelError(
+                    f"method {type(method).__name__} reads the vision encoder's attention, which "
+                    f"is not available for {family.name}"
+                )
+
+    def install(self, undo: ExitStack) -> None:
+        """Put the wrappers on; `undo` takes them off."""
+        for modality in self.family.modalities:
+            name = f"get_{modality}_features"
+            own = self.inner.__dict__.get(name)
+            self.inner.__dict__[name] = self._noting(getattr(self.inner, name))
+            if own is None:
+                undo.callback(self.inner.__dict__.pop, name)
+            else:
+                undo.callback(self.inner.__dict__.__setitem__, name, own)
+
+    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def encode(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind_partial(*args, **kwargs).arguments
+            note: dict[str, Any] = shapes_only(bound | bound.pop("kwargs", {}))
+            with ExitStack() as undo:
+                if self.source is not None:
+                    capture = Capture([self.source.attention], self._reader(note))
+                    undo.callback(capture.close)
+                    capture.arm(0)
+                out = original(*args, **kwargs)
+            self.latest = note
+            if not isinstance(out, tuple):
+                setattr(out, NOTE, note)
+            return out
+
+        return encode
+
+    def _reader(self, note: dict[str, Any]) -> Callable[..., None]:
+        source = self.source
+        assert source is not None
+
+        def read(number: int, queries: Tensor, keys: Tensor, scale: float) -> None:
+            first = int(source.cls)
+            asked = queries[:, :, :1] if source.cls else queries
+            shares = (asked.float() @ keys.float().transpose(-1, -2) * scale).softmax(-1)
+            note["received"] = shares.mean((1, 2))[:, first:]
+            note["keys"] = keys[:, :, first:].transpose(1, 2).flatten(2)
+            note["from_cls"] = source.cls
+
+        return read
+
+
+def shapes_only(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of an encoder with pixels replaced by their shapes."""
+    return {
+        name: tuple(value.shape)
+        if name.startswith("pixel_values") and isinstance(value, torch.Tensor)
+        else value
+        for name, value in arguments.items()
+    }

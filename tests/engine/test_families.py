@@ -1,0 +1,335 @@
+"""Every family, every kind of prompt: dropping a token equals masking it.
+
+A new adapter joins by its `Kit` in tests/zoo.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from conftest import DIFFERENCES
+from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
+
+import stsprune
+from stsprune.engine.families import FAMILIES, family_of
+from stsprune.engine.reference import masked_logits
+from stsprune.method import STS, Plan
+
+TOLERANCE, STEPS = 1e-4, 8
+PROMPTS = {
+    "one image": [["image", 5]],
+    "left padding": [[3, "image", 5], [1, "image", 2], [4, "image", 9]],
+    "two images": [[2, "image", 3, "image", 4]],
+    "a row without image": [[3, "image", 5], [7], [2, "image", 1, "image", 3]],
+    "video": [[3, "video", 4], [2, "video", 6]],
+    "video and image": [[1, "image", 2, "video", 4], [2, "video", 6]],
+}
+
+
+@dataclass(frozen=True)
+class Ladder(STS):
+    """Structure, then two semantic layers."""
+
+    def plan(self, tokens, depth):
+        first, second, third = (max(1, int(share * tokens)) for share in (0.6, 0.4, 0.2))
+        return Plan(first, ((0, second), (2, third)))
+
+
+METHODS = {
+    "structure": STS(0.4, semantics=False),
+    "semantics": STS(0.6, structure=False, layer=1),
+    "both": STS(0.3, layer=1, ratio=1.5, queries="all"),
+    "several semantic layers": Ladder(0.5),
+}
+
+
+def forced(rows, seed=7):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(WORDS.start, WORDS.stop, (rows, STEPS), generator=random)
+
+
+def decode(model, inputs, continuation, cache, logits):
+    """Force the continuation token by token, as a manual loop does: logits [B, 1 + steps, V].
+
+    Three-axis positions are given, as generate() does: transformers gets them wrong from a mask.
+    """
+    mask, at = inputs["attention_mask"], next_positions(model, inputs)
+    for step in range(continuation.shape[1]):
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+        given = {"input_ids": continuation[:, step : step + 1], "attention_mask": mask}
+        if at is not None:
+            given["position_ids"] = (at + step).expand(3, -1, -1)
+        out = model(**given, past_key_values=cache)
+        logits.append(out.logits[:, -1])
+    return torch.stack(logits, 1)
+
+
+def next_positions(model, inputs):
+    """[1, B, 1] behind a prompt where positions have three axes, else None."""
+    if family_of(model).rotary_axes == 1:
+        return None
+    given = {name: value for name, value in inputs.items() if not name.startswith("pixel")}
+    positions, _ = model.model.get_rope_index(**given)
+    return positions.amax((0, 2))[None, :, None] + 1
+
+
+@torch.no_grad()
+def run_pruned(model, method, inputs, continuation, leave=False, **options):
+    with stsprune.prune(model, method, **options) as trace:
+        out = model(**inputs, use_cache=True)
+        cache, first = out.past_key_values, [out.logits[:, -1]]
+        lengths = [cache.get_query_offset(layer) for layer in range(DEPTH)]
+        if not leave:
+            logits = decode(model, inputs, continuation, cache, first)
+    if leave:
+        logits = decode(model, inputs, continuation, cache, first)
+    return logits, trace, lengths, cache
+
+
+def expected_lengths(inputs, trace):
+    """Widest row per layer: its text and what each of its images keeps there."""
+    lengths = []
+    for layer in range(DEPTH):
+        held = inputs["attention_mask"].sum(1)
+        for image in trace.images:
+            before = [stage for stage in image.stages if stage.layer < layer]
+            if before:
+                held[image.row] -= image.tokens - len(before[-1].kept)
+        lengths.append(int(held.max()))
+    return lengths
+
+
+def cells():
+    for family, kit in KITS.items():
+        for prompt in PROMPTS:
+            if "video" not in prompt or kit.video is not None:
+                yield pytest.param(family, prompt, id=f"{family}-{prompt}")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("family", "prompt"), list(cells()))
+def test_equals_masked_reference(family, prompt, method, attention):
+    model, rows = shared(family, attention), PROMPTS[prompt]
+    inputs = KITS[family].inputs(model, rows)
+    continuation = forced(len(rows))
+    # What was decoded inside and outside alternates over the table.
+    leave = (len(prompt) + len(method) + len(attention)) % 2 == 0
+    got, trace, lengths, cache = run_pruned(
+        model, METHODS[method], inputs, continuation, leave=leave
+    )
+    wanted = masked_logits(model, inputs, trace, continuation)
+    assert [image.visual.video for image in trace.images] == [
+        part == "video" for row in rows for part in row if isinstance(part, str)
+    ]
+    difference = float((got - wanted).abs().max())
+    DIFFERENCES[family] = max(difference, DIFFERENCES.get(family, 0.0))
+    assert difference < TOLERANCE
+    assert lengths == expected_lengths(inputs, trace)
+    assert lengths[-1] < inputs["input_ids"].shape[1]
+    assert [cache.get_query_offset(layer) - STEPS for layer in range(DEPTH)] == lengths
+    assert cache.get_seq_length() == inputs["input_ids"].shape[1] + STEPS
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(("family", "prompt"), list(cells()))
+def test_whole_budget_equals_unpruned(family, prompt, attention):
+    model, rows = shared(family, attention), PROMPTS[prompt]
+    inputs = KITS[family].inputs(model, rows)
+    continuation = forced(len(rows))
+    got, *_ = run_pruned(model, STS(1.0), inputs, continuation)
+    with torch.no_grad():
+        out = model(**inputs, use_cache=True)
+        first = [out.logits[:, -1]]
+        wanted = decode(model, inputs, continuation, out.past_key_values, first)
+    forget(model)
+    assert (got - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", KITS)
+def test_generate_is_the_argmax_of_the_reference(family, method):
+    model, rows = shared(family), PROMPTS["a row without image"]
+    inputs = KITS[family].inputs(model, rows)
+    with stsprune.prune(model, METHODS[method]) as trace:
+        out = model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    new = out[:, inputs["input_ids"].shape[1] :]
+    wanted = masked_logits(model, counted(model, inputs), trace, new[:, :-1])
+    chosen = wanted.gather(-1, new[..., None])[..., 0]
+    assert (wanted.amax(-1) - chosen).abs().max() < TOLERANCE
+
+
+def counted(model, inputs):
+    """generate() counts positions over the padding; a bare forward pass does not."""
+    if family_of(model).rotary_axes > 1:
+        return inputs
+    positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return {**inputs, "position_ids": positions}
+
+
+@pytest.mark.parametrize("family", KITS)
+def test_beams(family):
+    model, rows = shared(family), [[3, "image", 5], [2, "image", 1, "image", 3]]
+    inputs = KITS[family].inputs(model, rows)
+    with stsprune.prune(model, METHODS["both"]) as trace:
+        out = model.generate(
+            **inputs,
+            max_new_tokens=5,
+            do_sample=False,
+            num_beams=3,
+            length_penalty=0.0,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+    trace.images = [image for image in trace.images if image.row % 3 == 0]
+    for image in trace.images:
+        image.row //= 3
+    new = out.sequences[:, inputs["input_ids"].shape[1] :]
+    logits = masked_logits(model, counted(model, inputs), trace, new[:, :-1]).log_softmax(-1)
+    score = logits.gather(-1, new[..., None]).sum((1, 2))
+    assert (score - out.sequences_scores).abs().max() < 1e-3
+
+
+@dataclass
+class Talk:
+    """A conversation of one row in two turns, each with an image, an answer in between.
+
+    whole: all of it as one prompt; first: the first turn; second: what the second turn brings;
+    answer: the tokens in between.
+    """
+
+    whole: dict
+    first: dict
+    second: dict
+    answer: torch.Tensor
+
+
+def talk(family, second_part="image"):
+    kit, model = KITS[family], shared(family)
+    rows, later = [3, "image", 5], [3, 2, second_part, 4]  # 3 words of answer
+    first = kit.inputs(model, [rows])
+    whole = kit.inputs(model, [[*rows, *later]])
+    start = first["input_ids"].shape[1]
+    assert torch.equal(whole["input_ids"][:, :start], first["input_ids"])
+    second = kit.inputs(model, [[*rows, *later]], skip=1)
+    second["input_ids"] = second["input_ids"][:, start + 3 :]
+    if kit.kinds == "mm_token_type_ids":
+        # transformers computes them for a first turn only
+        grids = {k: v for k, v in whole.items() if k.endswith("thw") or k == kit.kinds}
+        positions, _ = model.model.get_rope_index(whole["input_ids"], **grids)
+        second["position_ids"] = positions[..., start + 3 :]
+        del second[kit.kinds]
+    return Talk(whole, first, second, whole["input_ids"][:, start : start + 3])
+
+
+@pytest.mark.parametrize("method", ["structure", "both", "several semantic layers"])
+@pytest.mark.parametrize("family", KITS)
+def test_two_turns_with_images(family, method):
+    """The second turn's image is pruned too, and its text sees what was kept of the first."""
+    model, chat, continuation = shared(family), talk(family), forced(1)
+    with torch.no_grad(), stsprune.prune(model, METHODS[method]) as trace:
+        cache = model(**chat.first, use_cache=True).past_key_values
+        decode(model, chat.first, chat.answer, cache, [torch.zeros(1, VOCABULARY)])
+        images = copy.deepcopy(trace.images)
+        out = model(**chat.second, past_key_values=cache)
+        lengths = [cache.get_query_offset(layer) for layer in range(DEPTH)]
+        got = decode(model, chat.whole, continuation, cache, [out.logits[:, -1]])
+    assert len(trace.images) == 1
+    trace.images = images + trace.images
+    wanted = masked_logits(model, chat.whole, trace, continuation)
+    assert (got - wanted).abs().max() < TOLERANCE
+    assert lengths == expected_lengths(chat.whole, trace)
+
+
+@pytest.mark.parametrize("family", KITS)
+def test_a_turn_of_text_outside(family):
+    """After `prune` is left, a further question of several tokens goes on exactly."""
+    model, more = shared(family), forced(1)
+    inputs = KITS[family].inputs(model, [[3, "image", 5]])
+    with torch.no_grad():
+        with stsprune.prune(model, METHODS["both"]) as trace:
+            cache = model(**inputs, use_cache=True).past_key_values
+        # No mask and no positions: the cache alone knows how to go on.
+        logits = [model(input_ids=more[:, :4], past_key_values=cache).logits]
+        logits += [
+            model(input_ids=more[:, at : at + 1], past_key_values=cache).logits
+            for at in range(4, STEPS)
+        ]
+    forget(model)
+    wanted = masked_logits(model, inputs, trace, more)
+    assert (torch.cat(logits, 1) - wanted[:, 1:]).abs().max() < TOLERANCE
+
+
+def forget(model):
+    """A model with three-axis positions keeps an offset from its last call."""
+    if hasattr(model.model, "rope_deltas"):
+        model.model.rope_deltas = None
+
+
+class TestNegativeControls:
+    """What the proof must notice, in every family."""
+
+    def difference(self, family, wrong_trace=lambda trace: None, wrong_inputs=lambda given: given):
+        model, rows = shared(family), PROMPTS["left padding"]
+        inputs = KITS[family].inputs(model, rows)
+        continuation = forced(len(rows))
+        got, trace, *_ = run_pruned(model, METHODS["both"], inputs, continuation)
+        wrong_trace(trace)
+        wanted = masked_logits(model, wrong_inputs(dict(inputs)), trace, continuation)
+        return float((got - wanted).abs().max())
+
+    @pytest.mark.parametrize("family", KITS)
+    def test_a_skipped_gather(self, family):
+        def skip(trace):
+            for image in trace.images:
+                del image.stages[-1]
+
+        assert self.difference(family, skip) > 1e-3
+
+    @pytest.mark.parametrize("family", KITS)
+    def test_another_token_kept(self, family):
+        def shift(trace):
+            stage = trace.images[0].stages[0]
+            stage.kept.copy_((stage.kept + 1) % trace.images[0].tokens)
+
+        assert self.difference(family, shift) > 1e-3
+
+    @pytest.mark.parametrize("family", KITS)
+    def test_attended_padding(self, family):
+        def attend(given):
+            if family_of(shared(family)).rotary_axes == 1:
+                length = given["input_ids"].shape[1]
+                given["position_ids"] = torch.arange(length).expand(len(given["input_ids"]), -1)
+            given["attention_mask"] = torch.ones_like(given["attention_mask"])
+            return given
+
+        assert self.difference(family, wrong_inputs=attend) > 0.01
+
+    @pytest.mark.parametrize(
+        "family", [name for name in KITS if family_of(shared(name)).rotary_axes == 1]
+    )
+    def test_compacted_positions(self, family):
+        model, rows = shared(family), PROMPTS["left padding"]
+        inputs = KITS[family].inputs(model, rows)
+        continuation = forced(len(rows))
+        got, trace, *_ = run_pruned(
+            model, METHODS["both"], inputs, continuation, positions="compact"
+        )
+        wanted = masked_logits(model, inputs, trace, continuation)
+        assert (got - wanted).abs().max() > 0.01
+
+    @pytest.mark.parametrize("family", ["Qwen3-VL", "Qwen3-VL-MoE"])
+    def test_skipped_deepstack(self, family, monkeypatch):
+        from stsprune.engine.deepstack import Deepstack
+
+        monkeypatch.setattr(Deepstack, "add", lambda self, layer, hidden, columns: hidden)
+        assert self.difference(family) > 0.01
+
+
+def test_every_family_is_proven():
+    shown = {type(family_of(shared(name))) for name in KITS}
+    assert shown == {type(family) for family in FAMILIES.values()}
+    assert len(shown) >= 13

@@ -1,0 +1,475 @@
+"""One tiny random model per family, from the real config classes, and prompts for it.
+
+A new adapter joins the proof by a `Kit` in `KITS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from stsprune.engine.families import family_of
+from stsprune.engine.layout import Ids
+
+PAD, FAKE, TAG, BREAK, NEWLINE, START, END, IMAGE, VIDEO = 0, 52, 53, 54, 55, 56, 57, 60, 61
+WORDS, VOCABULARY, DEPTH = range(3, 50), 64, 6
+
+TEXT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "initializer_range": 0.25,
+    "pad_token_id": PAD,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "patch_size": 4,
+}
+IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO}
+
+
+@dataclass
+class Picture:
+    """One image or video of a prompt: its token ids (placeholders included) and its tensors."""
+
+    ids: list[int]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """How to make a model of a family and what it is shown.
+
+    config: builds the config; image and video: (number, generator) -> Picture; collate: pictures
+    of every row -> model inputs; kinds: the input that marks placeholders per token, if any.
+    """
+
+    config: Callable[[], Any]
+    model: str
+    image: Callable[[Any, int, torch.Generator], Picture]
+    collate: Callable[[list[list[Picture]]], dict[str, Any]]
+    video: Callable[[Any, int, torch.Generator], Picture] | None = None
+    kinds: str | None = None
+
+    def build(self, attention: str = "sdpa", seed: int = 0) -> Any:
+        """A model in eval mode that has been called once: transformers hooks itself then."""
+        torch.manual_seed(seed)
+        config = self.config()
+        config._attn_implementation = attention
+        model = getattr(transformers, self.model)(config).eval()
+        model.generation_config.pad_token_id = PAD
+        model.generation_config.eos_token_id = None
+        with torch.no_grad():
+            for token in (IMAGE, VIDEO, FAKE, TAG, START, END):
+                model.get_output_embeddings().weight.data[token] = 0  # never generated
+            model(**self.inputs(model, [["image", 2]]))
+        if hasattr(model.model, "rope_deltas"):
+            model.model.rope_deltas = None
+        return model
+
+    def inputs(
+        self, model: Any, rows: list[list[Any]], seed: int = 0, skip: int = 0
+    ) -> dict[str, Any]:
+        """rows: lists of parts, "image", "video" or a number of words; padded on the left.
+
+        skip: pictures at the start of each row whose tensors are left out: they came before.
+        """
+        random = torch.Generator().manual_seed(seed)
+        prompts, pictures, number = [], [], 0
+        for row in rows:
+            ids: list[int] = [1]
+            shown = []
+            for part in row:
+                if isinstance(part, int):
+                    at = torch.randint(len(WORDS), (part,), generator=random)
+                    ids += [WORDS[i] for i in at.tolist()]
+                    continue
+                make = self.image if part == "image" else self.video
+                assert make is not None
+                shown.append(make(model, number, random))
+                ids += shown[-1].ids
+                number += 1
+            prompts.append(ids)
+            pictures.append(shown)
+        width = max(map(len, prompts))
+        ids = torch.tensor([[PAD] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if self.kinds == "token_type_ids":
+            inputs[self.kinds] = (ids == IMAGE).long()
+        elif self.kinds:
+            inputs[self.kinds] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+        return inputs | (self.collate([row[skip:] for row in pictures]) if number else {})
+
+
+def pixels(random: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=random)
+
+
+def padded(stacks: list[Tensor]) -> Tensor:
+    """[n_i, ...] of different n_i -> [images, max n, ...]."""
+    most = max(len(stack) for stack in stacks)
+    return torch.stack([torch.cat([s, s.new_zeros(most - len(s), *s.shape[1:])]) for s in stacks])
+
+
+def joined(pictures: list[list[Picture]], how: Callable[..., Tensor] = torch.cat) -> dict[str, Any]:
+    """All tensors of one name in the order of the batch."""
+    flat = [picture for row in pictures for picture in row]
+    names = dict.fromkeys(name for picture in flat for name in picture.tensors)
+    return {n: how([p.tensors[n] for p in flat if n in p.tensors]) for n in names}
+
+
+# --- LLaVA-1.5, also over a sliding-window decoder and over Pixtral's encoder
+
+
+def llava_config(text: Any = None) -> Any:
+    return transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(image_size=20, projection_dim=32, **VISION),
+        text_config=text or transformers.LlamaConfig(**TEXT),
+        image_token_index=IMAGE,
+    )
+
+
+def sliding_llava_config() -> Any:
+    return llava_config(transformers.MistralConfig(sliding_window=20, **TEXT))
+
+
+def llava_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    return Picture([IMAGE] * 25, {"pixel_values": pixels(random, 1, 3, 20, 20)})
+
+
+def pixtral_vision() -> Any:
+    return transformers.PixtralVisionConfig(image_size=32, head_dim=16, **VISION)
+
+
+def pixtral_llava_config() -> Any:
+    return transformers.LlavaConfig(
+        vision_config=pixtral_vision(),
+        text_config=transformers.MistralConfig(sliding_window=None, **TEXT),
+        image_token_index=IMAGE,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+
+
+PIXTRAL_SIZES = [(24, 32), (32, 16), (16, 24)]
+
+
+def pixtral_image(cell: int) -> Callable[..., Picture]:
+    def make(model: Any, number: int, random: torch.Generator) -> Picture:
+        height, width = PIXTRAL_SIZES[number % 3]
+        row = [IMAGE] * (width // cell) + [BREAK]
+        ids = row * (height // cell)
+        picture = torch.zeros(1, 3, 32, 32)
+        picture[:, :, :height, :width] = pixels(random, 1, 3, height, width)
+        sizes = torch.tensor([[height, width]])
+        return Picture([*ids[:-1], END], {"pixel_values": picture, "image_sizes": sizes})
+
+    return make
+
+
+def mistral_config() -> Any:
+    return transformers.Mistral3Config(
+        vision_config=pixtral_vision(),
+        text_config=transformers.MistralConfig(sliding_window=None, **TEXT),
+        image_token_index=IMAGE,
+        spatial_merge_size=2,
+        vision_feature_layer=-1,
+    )
+
+
+# --- any resolution
+
+ANYRES_SIZES = [(30, 40), (22, 44), (48, 17)]
+PINPOINTS = [[24, 48], [48, 24], [48, 48]]
+
+
+def anyres_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    sizes = torch.tensor([ANYRES_SIZES[number % 3]])
+    tiles = 4 if number % 3 == 0 else 2
+    nothing = Ids(torch.zeros(0), torch.zeros(0), torch.device("cpu"))
+    shape = family_of(model).visuals(model, "image", {"image_sizes": sizes}, nothing)[0]
+    # The model itself refuses a wrong number of placeholders.
+    return Picture(
+        [IMAGE] * shape.length,
+        {"pixel_values": pixels(random, 1 + tiles, 3, 24, 24), "image_sizes": sizes},
+    )
+
+
+def anyres_collate(pictures: list[list[Picture]]) -> dict[str, Any]:
+    flat = [p.tensors for row in pictures for p in row]
+    out: dict[str, Any] = {}
+    images = [t for t in flat if "pixel_values" in t]
+    if images:
+        out["pixel_values"] = padded([t["pixel_values"] for t in images])
+        out["image_sizes"] = torch.cat([t["image_sizes"] for t in images])
+    videos = [t["pixel_values_videos"] for t in flat if "pixel_values_videos" in t]
+    if videos:
+        out["pixel_values_videos"] = torch.cat(videos)
+    return out
+
+
+def next_config(kind: str = "LlavaNextConfig", **more: Any) -> Any:
+    return getattr(transformers, kind)(
+        vision_config=transformers.CLIPVisionConfig(image_size=24, projection_dim=32, **VISION),
+        text_config=transformers.LlamaConfig(**TEXT),
+        image_grid_pinpoints=PINPOINTS,
+        image_token_index=IMAGE,
+        **more,
+    )
+
+
+def next_video_config() -> Any:
+    return next_config("LlavaNextVideoConfig", video_token_index=VIDEO, spatial_pool_stride=2)
+
+
+def next_video(model: Any, number: int, random: torch.Generator) -> Picture:
+    return Picture([VIDEO] * 27, {"pixel_values_videos": pixels(random, 1, 3, 3, 24, 24)})
+
+
+def onevision_config() -> Any:
+    return transformers.LlavaOnevisionConfig(
+        vision_config=transformers.SiglipVisionConfig(image_size=24, **VISION),
+        text_config=transformers.Qwen2Config(**TEXT),
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",  # so that 48 x 48 is scaled down
+        **IDS,
+    )
+
+
+def onevision_video(model: Any, number: int, random: torch.Generator) -> Picture:
+    return Picture([VIDEO] * 28, {"pixel_values_videos": pixels(random, 1, 3, 3, 24, 24)})
+
+
+# --- Qwen
+
+QWEN_GRIDS = [(1, 6, 8), (1, 8, 4), (1, 4, 6)]
+ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
+QWEN_VISION = {
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+
+
+def qwen2_config() -> Any:
+    return transformers.Qwen2VLConfig(
+        text_config={**TEXT, "rope_parameters": ROPE},
+        vision_config={**QWEN_VISION, "embed_dim": 32, "hidden_size": 48, "mlp_ratio": 2},
+        vision_start_token_id=START,
+        vision_end_token_id=END,
+        **IDS,
+    )
+
+
+def qwen25_config() -> Any:
+    return transformers.Qwen2_5_VLConfig(
+        text_config={**TEXT, "rope_parameters": ROPE},
+        vision_config={
+            **QWEN_VISION,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": 48,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+        },
+        vision_start_token_id=START,
+        vision_end_token_id=END,
+        **IDS,
+    )
+
+
+def qwen3_config(kind: str = "Qwen3VLConfig", **more: Any) -> Any:
+    return getattr(transformers, kind)(
+        text_config={**TEXT, "head_dim": 12, "rope_parameters": ROPE, **more},
+        vision_config={
+            **QWEN_VISION,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": 48,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        vision_start_token_id=START,
+        vision_end_token_id=END,
+        **IDS,
+    )
+
+
+def qwen3_moe_config() -> Any:
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    return qwen3_config("Qwen3VLMoeConfig", **experts)
+
+
+def qwen_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    grid = QWEN_GRIDS[number % 3]
+    patches = grid[0] * grid[1] * grid[2]
+    ids = [START] + [IMAGE] * (patches // 4) + [END]
+    values = pixels(random, patches, 3 * 2 * 4 * 4)
+    return Picture(ids, {"pixel_values": values, "image_grid_thw": torch.tensor([grid])})
+
+
+def qwen_video(model: Any, number: int, random: torch.Generator) -> Picture:
+    grid = (3, 4, 4)
+    ids = [START] + [VIDEO] * 12 + [END]
+    values = pixels(random, 48, 3 * 2 * 4 * 4)
+    tensors = {"pixel_values_videos": values, "video_grid_thw": torch.tensor([grid])}
+    return Picture(ids, tensors)
+
+
+def qwen3_video(model: Any, number: int, random: torch.Generator) -> Picture:
+    """Frames stand apart, a time stamp before each."""
+    picture = qwen_video(model, number, random)
+    picture.ids = [token for t in range(3) for token in (5 + t, START, *[VIDEO] * 4, END)]
+    return picture
+
+
+# --- tiles
+
+
+def internvl_config() -> Any:
+    return transformers.InternVLConfig(
+        vision_config=transformers.InternVLVisionConfig(
+            **{**VISION, "image_size": [24, 24], "patch_size": [4, 4]}
+        ),
+        text_config=transformers.Qwen2Config(**TEXT),
+        image_token_id=IMAGE,
+        image_seq_length=9,
+        downsample_ratio=0.5,
+    )
+
+
+def internvl_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    tiles = (3, 1, 4)[number % 3]
+    values = pixels(random, tiles, 3, 24, 24)
+    return Picture([START] + [IMAGE] * 9 * tiles + [END], {"pixel_values": values})
+
+
+def idefics_config(kind: str = "Idefics3Config") -> Any:
+    vision = {"Idefics3Config": "Idefics3VisionConfig", "SmolVLMConfig": "SmolVLMVisionConfig"}
+    return getattr(transformers, kind)(
+        vision_config=getattr(transformers, vision[kind])(image_size=24, **VISION),
+        text_config=transformers.LlamaConfig(**TEXT),
+        image_token_id=IMAGE,
+        scale_factor=2,
+        pad_token_id=PAD,
+    )
+
+
+def smolvlm_config() -> Any:
+    return idefics_config("SmolVLMConfig")
+
+
+def idefics_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    """As the processor writes it: rows of tiles, then the thumbnail."""
+    rows, columns = ((2, 3), (0, 0), (1, 2))[number % 3]
+    ids: list[int] = []
+    for _ in range(rows):
+        for _ in range(columns):
+            ids += [FAKE, TAG] + [IMAGE] * 9
+        ids.append(NEWLINE)
+    ids += ([NEWLINE] if rows else []) + [FAKE, TAG] + [IMAGE] * 9 + [FAKE]
+    return Picture(ids, {"pixel_values": pixels(random, rows * columns + 1, 3, 24, 24)})
+
+
+def idefics_collate(pictures: list[list[Picture]]) -> dict[str, Any]:
+    nothing = torch.zeros(0, 3, 24, 24)
+    rows = [torch.cat([nothing, *(p.tensors["pixel_values"] for p in row)]) for row in pictures]
+    return {"pixel_values": padded(rows)}
+
+
+# --- Gemma 3
+
+
+def gemma_config() -> Any:
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    return transformers.Gemma3Config(
+        vision_config=transformers.SiglipVisionConfig(image_size=24, **VISION),
+        text_config=transformers.Gemma3TextConfig(
+            **TEXT, head_dim=12, sliding_window=14, layer_types=kinds, query_pre_attn_scalar=12
+        ),
+        mm_tokens_per_image=9,
+        image_token_id=IMAGE,
+        boi_token_index=START,
+        eoi_token_index=END,
+    )
+
+
+def gemma_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    ids = [START] + [IMAGE] * 9 + [END]
+    return Picture(ids, {"pixel_values": pixels(random, 1, 3, 24, 24)})
+
+
+QWEN = {"image": qwen_image, "collate": joined, "kinds": "mm_token_type_ids"}
+KITS: dict[str, Kit] = {
+    "LLaVA-1.5": Kit(llava_config, "LlavaForConditionalGeneration", llava_image, joined),
+    "LLaVA-1.5 sliding": Kit(
+        sliding_llava_config, "LlavaForConditionalGeneration", llava_image, joined
+    ),
+    "LLaVA-1.5 Pixtral": Kit(
+        pixtral_llava_config, "LlavaForConditionalGeneration", pixtral_image(4), joined
+    ),
+    "LLaVA-NeXT": Kit(
+        next_config, "LlavaNextForConditionalGeneration", anyres_image, anyres_collate
+    ),
+    "LLaVA-NeXT-Video": Kit(
+        next_video_config,
+        "LlavaNextVideoForConditionalGeneration",
+        anyres_image,
+        anyres_collate,
+        next_video,
+    ),
+    "LLaVA-OneVision": Kit(
+        onevision_config,
+        "LlavaOnevisionForConditionalGeneration",
+        anyres_image,
+        anyres_collate,
+        onevision_video,
+    ),
+    "Qwen2-VL": Kit(qwen2_config, "Qwen2VLForConditionalGeneration", video=qwen_video, **QWEN),
+    "Qwen2.5-VL": Kit(
+        qwen25_config, "Qwen2_5_VLForConditionalGeneration", video=qwen_video, **QWEN
+    ),
+    "Qwen3-VL": Kit(qwen3_config, "Qwen3VLForConditionalGeneration", video=qwen3_video, **QWEN),
+    "Qwen3-VL-MoE": Kit(
+        qwen3_moe_config, "Qwen3VLMoeForConditionalGeneration", video=qwen3_video, **QWEN
+    ),
+    "InternVL 3": Kit(internvl_config, "InternVLForConditionalGeneration", internvl_image, joined),
+    "Idefics3": Kit(
+        idefics_config, "Idefics3ForConditionalGeneration", idefics_image, idefics_collate
+    ),
+    "SmolVLM": Kit(
+        smolvlm_config, "SmolVLMForConditionalGeneration", idefics_image, idefics_collate
+    ),
+    "Gemma 3": Kit(
+        gemma_config,
+        "Gemma3ForConditionalGeneration",
+        gemma_image,
+        joined,
+        kinds="token_type_ids",
+    ),
+    "Mistral 3": Kit(mistral_config, "Mistral3ForConditionalGeneration", pixtral_image(8), joined),
+}
+
+
+@cache
+def shared(name: str, attention: str = "sdpa") -> Any:
+    """One model per family and backend for a whole run; tests must leave it as it was."""
+    return KITS[name].build(attention)
