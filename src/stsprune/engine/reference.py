@@ -25,7 +25,7 @@ def masked_logits(
     inputs: Mapping[str, Any],
     trace: Trace,
     continuation: Tensor,
-    questions: Sequence[tuple[int, Trace]] = (),
+    questions: Sequence[tuple[int | Tensor, Trace]] = (),
 ) -> Tensor:
     """Logits after the prompt and after each forced token: [B, 1 + steps, vocabulary].
 
@@ -33,8 +33,9 @@ def masked_logits(
     pixels and their shapes, optionally position_ids; trace: what pruned runs of these inputs kept
     (of several turns: all images, by row); continuation: token ids [B, steps]. Call it outside
     `prune`.
-    questions: (column, trace), ascending, for reusable=True: from this column on the text sees
-    only what the semantic stages of that trace kept; `trace` then has structure stages only.
+    questions: (column, trace), ascending, for reusable=True: from this column on (one for all rows
+    or [B]) the text sees only what the semantic stages of that trace kept; `trace` then has
+    structure stages only.
     """
     family = family_of(model)
     decoder = family.decoder(model)
@@ -58,7 +59,11 @@ def masked_logits(
         seen = torch.ones(len(ids), width, width, dtype=torch.bool, device=ids.device)
         seen[:, :, :length] &= ~hidden[number][:, None]
         for start, veil in rows:
-            seen[:, start:, :length] = (~hidden[number] & ~veil[number])[:, None]
+            asked = torch.arange(width, device=ids.device) >= torch.as_tensor(start).view(-1, 1)
+            visible = ~hidden[number] & ~veil[number]
+            seen[:, :, :length] = torch.where(
+                asked[..., None], visible[:, None], seen[:, :, :length]
+            )
         handles.append(layer.register_forward_pre_hook(_masking(seen), with_kwargs=True))
     handles.append(decoder.register_forward_pre_hook(_merging(trace, columns), with_kwargs=True))
     deltas = getattr(inner, "rope_deltas", None)
