@@ -89,6 +89,14 @@ def run_pruned(model, method, inputs, continuation, leave=False, **options):
     return logits, trace, lengths, cache
 
 
+@torch.no_grad()
+def run_unpruned(model, inputs, continuation):
+    out = model(**inputs, use_cache=True)
+    logits = decode(model, inputs, continuation, out.past_key_values, [out.logits[:, -1]])
+    forget(model)
+    return logits
+
+
 def expected_lengths(inputs, trace):
     """Widest row per layer: its text and what each of its images keeps there."""
     lengths = []
@@ -141,11 +149,7 @@ def test_whole_budget_equals_unpruned(family, prompt, attention):
     inputs = KITS[family].inputs(model, rows)
     continuation = forced(len(rows))
     got, *_ = run_pruned(model, STS(1.0), inputs, continuation)
-    with torch.no_grad():
-        out = model(**inputs, use_cache=True)
-        first = [out.logits[:, -1]]
-        wanted = decode(model, inputs, continuation, out.past_key_values, first)
-    forget(model)
+    wanted = run_unpruned(model, inputs, continuation)
     assert (got - wanted).abs().max() < 1e-5
 
 

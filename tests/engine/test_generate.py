@@ -8,9 +8,8 @@ import threading
 import pytest
 import torch
 from conftest import GRID, make_inputs, make_llava
+from snapshot import Snapshot
 from transformers import DynamicCache
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import stsprune
 from stsprune.engine.reference import masked_logits
@@ -114,37 +113,6 @@ def test_a_generated_image_token_is_not_an_image(llava):
         token = torch.tensor([[llava.config.image_token_id]])
         llava(input_ids=token, past_key_values=out.past_key_values)
     assert len(before.images) == len(trace.images) == 1
-
-
-class Snapshot:
-    """All that could be left behind on a model or in a registry."""
-
-    def __init__(self, model):
-        self.modules = {
-            name: (
-                {k: v for k, v in module.__dict__.items() if not k.startswith("_forward_pre")},
-                list(module._forward_pre_hooks.values()),
-                dict(module._forward_pre_hooks_with_kwargs),
-                list(module._forward_hooks.values()),
-            )
-            for name, module in model.named_modules()
-        }
-        self.config = model.config.to_json_string()
-        self.weights = {k: v.clone() for k, v in model.state_dict().items()}
-        self.registries = [
-            sorted(type(r)._global_mapping)
-            for r in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS)
-        ]
-
-    def __eq__(self, other):
-        return (
-            self.modules == other.modules
-            and self.config == other.config
-            and self.registries == other.registries
-            and all(torch.equal(v, other.weights[k]) for k, v in self.weights.items())
-        )
-
-    __hash__ = None
 
 
 class Fault(Exception):

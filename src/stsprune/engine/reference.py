@@ -76,7 +76,11 @@ def masked_logits(
             handle.remove()
         if hasattr(inner, "rope_deltas"):
             inner.rope_deltas = deltas
-    return out.logits[:, length - 1 :]
+    # A prompt that ends with a visual token goes on from its last kept one.
+    counted = torch.arange(length, device=ids.device)
+    last = counted.masked_fill(hidden[-1], -1).amax(1)
+    first = out.logits[torch.arange(len(ids), device=ids.device), last]
+    return torch.cat([first[:, None], out.logits[:, length:]], 1)
 
 
 def visual_columns(marks: Mapping[str, Tensor], trace: Trace) -> list[Tensor]:
