@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

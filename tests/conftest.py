@@ -96,3 +96,17 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("largest logit difference to the masked reference")
         for name, value in sorted(DIFFERENCES.items()):
             terminalreporter.write_line(f"{name:24} {value:.1e}")
+
+
+# With pytest-xdist each worker sees a part of the tests: the largest difference of all is shown.
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["differences"] = DIFFERENCES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    for name, value in getattr(node, "workeroutput", {}).get("differences", {}).items():
+        DIFFERENCES[name] = max(value, DIFFERENCES.get(name, 0.0))

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from PIL import Image
+from zoo import KITS
 
 from stsprune.embedded.questions import FAMILIES
 
@@ -72,10 +73,12 @@ def test_methods(call):
 
 
 def test_models(call, embedded_is_untrained):
-    embedded, *_ = json.loads(call("models", "--json").stdout)
+    embedded, *families = json.loads(call("models", "--json").stdout)
     assert embedded["visual_tokens"] == 144
     assert embedded["megabytes"] < 16
     assert "embedded" in call("models").stdout
+    assert len({row["family"] for row in families}) >= 11
+    assert {row["class"] for row in families} == {kit.model for kit in KITS.values()}
 
 
 def test_demo(call, embedded_is_untrained, tmp_path):

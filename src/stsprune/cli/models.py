@@ -10,25 +10,48 @@ import typer
 
 from .output import print_json, print_table
 
+TAIL = "ForConditionalGeneration"
+
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models that `ask --model` takes."""
+    """List the model families, and the model that ships with the package."""
     from stsprune.engine.families import FAMILIES
 
-    rows = [_embedded()]
-    for name, family in FAMILIES.items():
-        about = f"{family.name} as a folder or hub id in the transformers format, safetensors only"
-        rows.append({"name": name, "about": about})
+    embedded = _embedded()
+    families = [_facts(name, family) for name, family in FAMILIES.items()]
     if as_json:
-        print_json(rows)
-    else:
-        print_table("models", ["name", "what it is"], [[r["name"], r["about"]] for r in rows])
+        print_json([embedded, *families])
+        return
+    keys = ("family", "class", "takes", "stages", "proven")
+    # The tail that all classes share would crowd a narrow terminal.
+    rows = [[row[key].removesuffix(TAIL) for key in keys] for row in families]
+    columns = ["family", f"class (..{TAIL})", "takes", "stages", "proven by"]
+    print_table("models", columns, rows)
+    typer.echo(
+        "masked reference: logits of the prompt and of every decode step equal the same model's\n"
+        "with the dropped tokens masked (tests/engine/test_families.py)."
+    )
+    typer.echo(f"ask --model embedded: {embedded['about']}")
+    typer.echo("ask --model FOLDER or a hub id: any of the classes above, safetensors only")
+
+
+def _facts(name: str, family: Any) -> dict[str, Any]:
+    """A line of the table. Every family joins the proof: a test holds the two lists equal."""
+    positions = "original, compact" if family.rotary_axes == 1 else "original"
+    return {
+        "family": family.name,
+        "class": name,
+        "takes": ", ".join(f"{kind}s" for kind in family.modalities),
+        "stages": "structure, semantics",
+        "positions": positions,
+        "proven": "masked reference",
+    }
 
 
 def _embedded() -> dict[str, Any]:
-    """Read from the files alone: listing must not wait for torch."""
+    """Read from the files, not from a loaded model."""
     from stsprune.embedded.load import WEIGHTS
 
     row: dict[str, Any] = {"name": "embedded", "about": "its weights are not in this installation"}

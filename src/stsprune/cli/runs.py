@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +14,16 @@ from .question import build_inputs
 
 @dataclass(frozen=True)
 class StageKept:
-    """Grid indices (row-major, ascending) that are left after a stage."""
+    """What a stage left: `kept`, ascending, counts through all visual tokens of the image.
+
+    shown: cells (row-major) of the grid that a picture is drawn on; fewer than `kept` where the
+    model also sees the picture at another scale.
+    """
 
     name: str
     layer: int
     kept: list[int]
+    shown: list[int]
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,20 @@ def run(
         tokens = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
     new = tokens[0, inputs["input_ids"].shape[1] :]
     seen = trace.images[0] if trace is not None and trace.images else None
-    stages = (
-        [] if seen is None else [StageKept(s.name, s.layer, s.kept.tolist()) for s in seen.stages]
-    )
+    stages = []
+    if seen is not None:
+        total = seen.tokens  # newlines and the like are no visual tokens
+        shown = seen.visual.in_finest
+        stages = [
+            StageKept(s.name, s.layer, s.kept.tolist(), shown(s.kept).tolist()) for s in seen.stages
+        ]
     return Run(
         answer=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
         visual_tokens=tokens_per_layer(total, stages, layers),
         of=total,
         prefill_ms=1000 * statistics.median(times),
         kv_bytes=cache_bytes(cache),
-        grid=tuple(seen.stages[0].grid) if stages and seen is not None else None,
+        grid=max(seen.planes, key=math.prod) if seen is not None else None,
         stages=stages,
     )
 

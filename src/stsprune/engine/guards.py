@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from stsprune.errors import UnsupportedModeError
+import torch
+
+from stsprune.errors import InvalidTypeError, UnsupportedModeError
 
 #: generate() settings -> what must not be set, and why
 _REFUSED = {
@@ -20,6 +23,42 @@ def check_model(model: Any) -> None:
     """Pruning is for inference. Raises UnsupportedModeError."""
     if model.training:
         raise UnsupportedModeError("model must be in eval mode: call model.eval() first")
+    shards = getattr(model, "_tp_size", None) or 1
+    if shards > 1:
+        raise UnsupportedModeError(
+            f"model must not be split by tensor parallelism (tp_size={shards}): each process sees "
+            "its own heads only and would keep other tokens; use device_map instead"
+        )
+
+
+def check_attention(config: Any) -> None:
+    """Backends whose masks the engine can make. Raises UnsupportedModeError."""
+    backend = config._attn_implementation
+    if backend not in ("eager", "sdpa") and "flash" not in backend:
+        raise UnsupportedModeError(
+            "attn_implementation must be 'sdpa', 'eager' or a FlashAttention one, got "
+            f"{backend!r}: model.set_attn_implementation('sdpa')"
+        )
+
+
+def check_inputs(arguments: Mapping[str, Any]) -> None:
+    """Types of the tensors that a model is called with. Raises InvalidTypeError."""
+    for name in ("input_ids", "attention_mask"):
+        value = arguments.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, torch.Tensor):
+            raise InvalidTypeError(f"{name} must be a tensor, got {type(value).__name__}")
+        if name == "input_ids" and (value.is_floating_point() or value.ndim != 2):
+            raise InvalidTypeError(
+                f"input_ids must be integers [B, T], got {value.dtype} {list(value.shape)}"
+            )
+    for name in ("pixel_values", "pixel_values_videos"):
+        value = arguments.get(name)
+        if isinstance(value, torch.Tensor) and not value.is_floating_point():
+            raise InvalidTypeError(
+                f"{name} must be floating point (what the processor gives), got {value.dtype}"
+            )
 
 
 def check_generate(model: Any, arguments: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from .capture import Capture
 from .deepstack import Deepstack
 from .encoding import NOTE, Encoding, shapes_only
 from .families import Family, family_of
-from .guards import check_generate, check_model
+from .guards import check_attention, check_generate, check_inputs, check_model
 from .layout import Bucket, Ids, Layout, lay_out, read_ids
 from .masks import window_of
 from .prefill import Prefill, Settings, plan_images
@@ -80,6 +80,7 @@ def prune(
         )
     _check_options(family, positions, reusable, budget_total)
     decoder = family.decoder(model)
+    check_attention(decoder.config)
     for layer in range(len(decoder.layers)):
         window_of(decoder.config, layer)  # an unknown kind of layer shows here
     tokens = family.tokens(model)
@@ -174,6 +175,7 @@ class _Engine:
         @functools.wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
             check_generate(self.model, kwargs)
+            check_inputs(kwargs)
             return original(*args, **kwargs)
 
         self.model.__dict__["generate"] = generate
@@ -193,6 +195,7 @@ class _Engine:
         self.capture.disarm()
         bound = self.signature.bind_partial(*args, **kwargs).arguments
         arguments = bound | bound.pop("kwargs", {})
+        check_inputs(arguments)
         ids = arguments.get("input_ids")
         if ids is None:
             raise UnsupportedModeError(

@@ -76,6 +76,13 @@ class Visual:
         finest = max((plane.grid for plane in self.planes), key=lambda grid: grid[0] * grid[1])
         return (len(self.planes), *finest) if self.video else finest
 
+    def in_finest(self, kept: Tensor) -> Tensor:
+        """Those of `kept` (indices of visual tokens) that lie in the finest plane, by its cells."""
+        sizes = [plane.grid[0] * plane.grid[1] for plane in self.planes]
+        number = sizes.index(max(sizes))
+        local = kept - sum(sizes[:number])
+        return local[(local >= 0) & (local < sizes[number])]
+
     def offsets(self) -> Tensor:
         """int64 [N]: the placeholder of every visual token, plane after plane, row-major."""
         return _offsets(self)

@@ -1,0 +1,210 @@
+"""Backends, devices and streaming: the same answer, or an error that says what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from snapshot import Snapshot
+from test_families import METHODS, TOLERANCE, forced, run_pruned
+from transformers import TextStreamer
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from zoo import KITS, shared
+
+import stsprune
+from stsprune.engine.reference import masked_logits
+from stsprune.errors import InvalidTypeError, UnsupportedModeError
+from stsprune.method import STS
+
+METHOD = STS(0.3, layer=1, ratio=1.5)
+RAGGED = [[3, "image", 5], [7], [2, "image", 1, "image", 3]]
+FLASH = "flash_attention_emulated"
+
+
+def emulated_flash(module, query, key, value, mask, scaling=None, sliding_window=None, **kwargs):
+    """What FlashAttention computes: aligned at the end, padding as a 2-D mask, packed positions.
+
+    It has no other mask: a 4-D one is refused. Positions of a single row that do not count on by
+    one are read as packed sequences, as transformers does.
+    """
+    assert mask is None or (mask.ndim == 2 and mask.shape[1] == key.shape[2])
+    length, total = query.shape[2], key.shape[2]
+    groups = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(groups, 1) for part in (key, value))
+    row = torch.arange(total - length, total)[:, None]
+    column = torch.arange(total)[None]
+    allowed = (column <= row)[None, None]
+    if sliding_window is not None:
+        allowed = allowed & (column > row - sliding_window)
+    positions = kwargs.get("position_ids")
+    if positions is not None and query.shape[0] == 1 and length == total:
+        flat = positions.reshape(-1, length)[0]
+        starts = torch.cat([flat.new_zeros(1, dtype=torch.bool), flat.diff() != 1])
+        pack = starts.cumsum(0)
+        allowed = allowed & (pack[:, None] == pack[None])
+    if mask is not None:
+        allowed = allowed & mask[:, None, None].bool()
+    allowed = allowed | (column == row)
+    scores = (query @ key.transpose(-1, -2) * scaling).masked_fill(~allowed, -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(1, 2), None
+
+
+@pytest.fixture
+def flash():
+    """The family's model with the emulated backend in its language model."""
+    ALL_ATTENTION_FUNCTIONS.register(FLASH, emulated_flash)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(FLASH, flash_attention_mask)
+    changed = []
+
+    def build(name):
+        model = shared(name)
+        config = model.get_decoder().config
+        changed.append((config, config._attn_implementation_internal))
+        config._attn_implementation_internal = FLASH
+        return model
+
+    yield build
+    for config, backend in changed:
+        config._attn_implementation_internal = backend
+    for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS):
+        type(registry)._global_mapping.pop(FLASH)
+
+
+BLOCKS = {"LLaVA-1.5 sliding", "Gemma 3"}
+
+
+@pytest.mark.parametrize("rows", [[["image", 5]], RAGGED], ids=["one", "ragged"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", [name for name in KITS if name not in BLOCKS])
+def test_flash_attention_by_its_code_path(flash, family, method, rows):
+    kit, plain = KITS[family], shared(family)
+    inputs, continuation = kit.inputs(plain, rows), forced(len(rows))
+    model = flash(family)
+    got, trace, *_ = run_pruned(model, METHODS[method], inputs, continuation)
+    model.get_decoder().config._attn_implementation_internal = "sdpa"
+    wanted = masked_logits(model, inputs, trace, continuation)
+    assert (got - wanted).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("family", sorted(BLOCKS))
+def test_flash_attention_refuses_patterns(flash, family):
+    model = flash(family)
+    inputs = KITS[family].inputs(model, [[3, "image", 5]])
+    before = Snapshot(model)
+    with (
+        pytest.raises(UnsupportedModeError, match="attn_implementation must be 'sdpa' or 'eager'"),
+        torch.no_grad(),
+        stsprune.prune(model, METHOD),
+    ):
+        model(**inputs)
+    assert Snapshot(model) == before
+
+
+def test_flex_attention_is_refused(flash):
+    model = flash("LLaVA-1.5")
+    model.get_decoder().config._attn_implementation_internal = "flex_attention"
+    with (
+        pytest.raises(UnsupportedModeError, match="got 'flex_attention'"),
+        stsprune.prune(model, METHOD),
+    ):
+        pytest.fail("must not be entered")
+
+
+def test_tensor_parallel_is_refused(monkeypatch):
+    model = shared("LLaVA-1.5")
+    monkeypatch.setattr(model, "_tp_size", 2, raising=False)
+    with (
+        pytest.raises(UnsupportedModeError, match=r"tensor parallelism \(tp_size=2\)"),
+        stsprune.prune(model, METHOD),
+    ):
+        pytest.fail("must not be entered")
+
+
+class Words(TextStreamer):
+    """Collects token ids instead of printing words."""
+
+    def __init__(self):
+        self.seen = []
+
+    def put(self, value):
+        self.seen += value.flatten().tolist()
+
+    def end(self):
+        self.seen.append("end")
+
+
+@pytest.mark.parametrize("family", KITS)
+def test_streaming(family):
+    model = shared(family)
+    inputs = KITS[family].inputs(model, [[3, "image", 5]])
+    words = Words()
+    with stsprune.prune(model, METHOD):
+        out = model.generate(**inputs, max_new_tokens=5, do_sample=False, streamer=words)
+    assert words.seen == [*out[0].tolist(), "end"]
+
+
+@pytest.mark.parametrize("family", KITS)
+def test_sampling_and_several_sequences(family):
+    model = shared(family)
+    inputs = KITS[family].inputs(model, [[3, "image", 5], [2, "image", 1]])
+    options = {"max_new_tokens": 4, "do_sample": True, "top_k": 1}
+    with stsprune.prune(model, METHOD):
+        greedy = model.generate(**inputs, **(options | {"do_sample": False, "top_k": None}))
+        sampled = model.generate(**inputs, **options, num_return_sequences=2)
+    assert torch.equal(sampled, greedy.repeat_interleave(2, 0))
+
+
+@pytest.mark.parametrize("family", ["LLaVA-1.5", "Qwen2.5-VL", "Qwen3-VL", "Gemma 3"])
+def test_a_model_spread_by_accelerate(family):
+    """Its hooks replace every module's forward and move what the layers are given."""
+    accelerate = pytest.importorskip("accelerate")
+    model = KITS[family].build("sdpa")
+    inputs, continuation = KITS[family].inputs(model, RAGGED), forced(3)
+    model(**inputs)
+    names = [name for name, _ in model.named_children()]
+    accelerate.dispatch_model(model, dict.fromkeys(names, "cpu"), force_hooks=True)
+    decoder = model.get_decoder()
+    for layer in decoder.layers:
+        hook = accelerate.hooks.AlignDevicesHook("cpu", io_same_device=True)
+        accelerate.hooks.add_hook_to_module(layer, hook)
+    got, trace, *_ = run_pruned(model, METHOD, inputs, continuation)
+    wanted = masked_logits(model, inputs, trace, continuation)
+    assert (got - wanted).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("input_ids", lambda ids: ids.float(), "input_ids must be integers"),
+        ("input_ids", lambda ids: ids[0], "input_ids must be integers"),
+        ("attention_mask", lambda mask: mask.tolist(), "attention_mask must be a tensor"),
+        ("pixel_values", lambda pixels: pixels.byte(), "pixel_values must be floating point"),
+    ],
+)
+@pytest.mark.parametrize("generate", [False, True])
+def test_types_of_inputs(name, change, match, generate):
+    model = shared("LLaVA-1.5")
+    inputs = KITS["LLaVA-1.5"].inputs(model, [[3, "image", 5]])
+    inputs[name] = change(inputs[name])
+    before = Snapshot(model)
+    with pytest.raises(InvalidTypeError, match=match), stsprune.prune(model, METHOD):
+        model.generate(**inputs) if generate else model(**inputs)
+    assert Snapshot(model) == before
+
+
+@pytest.mark.parametrize("family", KITS)
+def test_a_cut_prompt_is_refused(family):
+    """A prompt whose image was cut off names the argument; so does one of another family."""
+    model = shared(family)
+    inputs = KITS[family].inputs(model, [[3, "image", 5]])
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
+        if name in inputs:
+            inputs[name] = inputs[name][:, 9:]
+    before = Snapshot(model)
+    with (
+        torch.no_grad(),
+        pytest.raises(stsprune.StsPruneError, match="input_ids must hold"),
+        stsprune.prune(model, METHOD),
+    ):
+        model(**inputs)
+    assert Snapshot(model) == before
