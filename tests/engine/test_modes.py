@@ -12,6 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from zoo import KITS, shared
 
 import stsprune
+from stsprune.engine.families import FAMILIES
 from stsprune.engine.reference import masked_logits
 from stsprune.errors import InvalidTypeError, UnsupportedModeError
 from stsprune.method import STS
@@ -208,3 +209,31 @@ def test_a_cut_prompt_is_refused(family):
     ):
         model(**inputs)
     assert Snapshot(model) == before
+
+
+ONE_AXIS = [name for name, kit in KITS.items() if FAMILIES[kit.model].rotary_axes == 1]
+SLIDING = ("Gemma 3", "LLaVA-1.5 sliding")
+
+
+@pytest.mark.parametrize("family", [name for name in ONE_AXIS if name not in SLIDING])
+def test_compact_is_a_decoder_fed_the_kept_embeddings(family):
+    """Left out: sliding windows count the original distance under either setting."""
+    model = shared(family)
+    inputs = KITS[family].inputs(model, [[3, "image", 5, "image", 2]])
+    decoder, seen = model.get_decoder(), {}
+
+    def look(module, args, kwargs, output):
+        seen.update(fed=kwargs["inputs_embeds"], out=output.last_hidden_state)
+
+    method = STS(0.4, semantics=False)
+    with torch.no_grad(), stsprune.prune(model, method, positions="compact"):
+        handle = decoder.register_forward_hook(look, with_kwargs=True)
+        try:
+            model(**inputs)
+        finally:
+            handle.remove()
+        fed = seen["fed"]
+    with torch.no_grad():
+        alone = decoder(inputs_embeds=fed).last_hidden_state
+    assert fed.shape[1] < inputs["input_ids"].shape[1]
+    assert (alone - seen["out"]).abs().max() < TOLERANCE
