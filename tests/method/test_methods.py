@@ -103,7 +103,7 @@ def test_scores_are_the_softmax_of_grouped_queries():
     keys = torch.randn(1, 2, 5, 8, generator=random)
     kept = torch.arange(5)[None]
     for rule, used in (("last", [2]), ("all", [1, 2])):
-        seen = InstructionAttention(1, queries, [2], keys, kept, 0.5)
+        seen = InstructionAttention(1, 2, queries, [2], keys, kept, 0.5)
         got = STS(4, queries=rule).score(seen)
         wanted = torch.zeros(5)
         for t in used:

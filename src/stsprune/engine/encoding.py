@@ -85,6 +85,19 @@ class Encoding:
         return read
 
 
+def take_images(encoded: Any, index: list[int]) -> Any:
+    """Images of an encoder's output, repeated or reordered, for `mm_encoder_outputs`.
+
+    encoded: what get_image_features returned inside `prune`, one entry per image; index: the
+    image that each place of the new output shows.
+    """
+    out = type(encoded)(pooler_output=[encoded.pooler_output[i] for i in index])
+    note = getattr(encoded, NOTE, {})
+    rows = {name: note[name][index] for name in ("received", "keys") if name in note}
+    setattr(out, NOTE, note | rows)
+    return out
+
+
 def shapes_only(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of an encoder with pixels replaced by their shapes."""
     return {

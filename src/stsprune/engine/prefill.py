@@ -216,6 +216,7 @@ class Prefill:
             mine = bucket.rows.to(device)
             attention = InstructionAttention(
                 layer=layer,
+                keep=wanted,
                 queries=queries[mine, :, -longest:],
                 counts=bucket.text,
                 keys=keys.transpose(1, 2)[mine[:, None], places].transpose(1, 2),
@@ -225,6 +226,7 @@ class Prefill:
                 log_total=functools.partial(
                     self._log_total, layer, queries[mine, :, -longest:], keys[mine], scale, mine
                 ),
+                positions=bucket.visual.positions().to(device),
                 features=None if self.embeds is None else self.embeds[rows, columns],
                 text=None if self.embeds is None else self.embeds[bucket.rows, -longest:],
             )

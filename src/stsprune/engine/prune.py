@@ -79,6 +79,11 @@ def prune(
             f"method must be a Method such as STS(budget=64), got {type(method).__name__}"
         )
     _check_options(family, positions, reusable, budget_total)
+    if reusable and (method.merges or method.needs & {"attention", "embeddings"}):
+        raise UnsupportedModeError(
+            f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "
+            "gone when another question comes"
+        )
     decoder = family.decoder(model)
     check_attention(decoder.config)
     for layer in range(len(decoder.layers)):

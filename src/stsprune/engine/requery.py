@@ -60,6 +60,7 @@ class Requery(DecodeStep):
             scores = self.method.score(
                 InstructionAttention(
                     layer=layer,
+                    keep=wanted,
                     queries=queries[rows, :, -self.new :],
                     counts=counts,
                     keys=keys.transpose(1, 2)[rows[:, None], places].transpose(1, 2),

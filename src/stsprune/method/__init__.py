@@ -1,10 +1,47 @@
 """Pruning methods, one file each. The registry holds classes, never instances."""
 
+from .ablations import (
+    AttentionOnly,
+    FeaturesOnly,
+    PlacesOnly,
+    SemanticsOnly,
+    StructureOnly,
+    Swapped,
+)
 from .base import InstructionAttention, Method, Plan, VisualTokens
+from .cdpruner import CDPruner
+from .dart import Dart
+from .divprune import DivPrune
+from .fastv import FastV
+from .grid import Grid
+from .pyramiddrop import PyramidDrop
 from .random import Random
+from .sparsevlm import SparseVLM
 from .sts import STS
+from .tome import ToMe
+from .visionzip import VisionZip
+from .vispruner import VisPruner
 
-_REGISTRY: dict[str, type[Method]] = {"sts": STS, "random": Random}
+_REGISTRY: dict[str, type[Method]] = {
+    "sts": STS,
+    "random": Random,
+    "grid": Grid,
+    "fastv": FastV,
+    "pyramiddrop": PyramidDrop,
+    "sparsevlm": SparseVLM,
+    "visionzip": VisionZip,
+    "vispruner": VisPruner,
+    "divprune": DivPrune,
+    "dart": Dart,
+    "cdpruner": CDPruner,
+    "tome": ToMe,
+    "structure-only": StructureOnly,
+    "semantics-only": SemanticsOnly,
+    "attention-only": AttentionOnly,
+    "space=0": FeaturesOnly,
+    "space=1": PlacesOnly,
+    "swapped": Swapped,
+}
 
 
 def methods() -> dict[str, type[Method]]:
@@ -12,12 +49,4 @@ def methods() -> dict[str, type[Method]]:
     return dict(_REGISTRY)
 
 
-__all__ = [
-    "STS",
-    "InstructionAttention",
-    "Method",
-    "Plan",
-    "Random",
-    "VisualTokens",
-    "methods",
-]
+__all__ = ["STS", "InstructionAttention", "Method", "Plan", "Random", "VisualTokens", "methods"]

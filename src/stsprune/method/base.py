@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
-from stsprune.selection.budget import check_budget
+from stsprune.selection.budget import budget_tokens, check_budget
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,18 @@ class VisualTokens:
 class InstructionAttention:
     """A decoder layer's view of the images of one size; all after the rotary embedding.
 
-    layer: 0-based; queries [I, H, T, d] of the text behind the image, right-aligned; counts:
-    how many of T are real, per image; keys [I, H_kv, N, d] of the tokens still there; kept
-    [I, N]: their grid indices; scale: of the dot product; text_keys [I, H_kv, T, d]: of the same
-    text as the queries; log_total(): float32 [I, H, T], log of the sum of exp(q . k * scale) over
-    everything that a query may attend to, so that exp(q . k * scale - log_total) is the layer's
-    own attention; features [I, N, Dim] and text [I, T, Dim]: embeddings as they entered the LLM,
-    given where `Method.needs` asks for "embeddings".
+    layer: 0-based; keep: how many tokens will stay; queries [I, H, T, d] of the text behind the
+    image, right-aligned; counts: how many of T are real, per image; keys [I, H_kv, N, d] of the
+    tokens still there; kept [I, N]: their grid indices; scale: of the dot product; text_keys [I,
+    H_kv, T, d]: of the same text as the queries; log_total(): float32 [I, H, T], log of the sum of
+    exp(q . k * scale) over everything that a query may attend to, so that exp(q . k * scale -
+    log_total) is the layer's own attention; positions [N_0, 2 or 3]: of all the image's tokens,
+    `kept` indexes them; features [I, N, Dim] and text [I, T, Dim]: embeddings as they entered the
+    LLM, given where `Method.needs` asks for "embeddings".
     """
 
     layer: int
+    keep: int
     queries: Tensor
     counts: list[int]
     keys: Tensor
@@ -83,6 +85,7 @@ class InstructionAttention:
     scale: float
     text_keys: Tensor | None = None
     log_total: Callable[[], Tensor] | None = None
+    positions: Tensor | None = None
     features: Tensor | None = None
     text: Tensor | None = None
 
@@ -94,11 +97,13 @@ class Method:
     budget: average visual tokens per decoder layer and image; int = tokens, float in (0, 1] = a
     fraction of the image's tokens. Raises InvalidArgumentError or InvalidTypeError when built.
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
-    "embeddings" (of `InstructionAttention`). merges: whether `merge` is called after each stage.
+    "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
+    is called after each stage. reads_text: whether `select` depends on the text.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     merges: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = False
 
     budget: int | float = field()
 
@@ -126,6 +131,40 @@ class Method:
         the LLM); chosen [I, K]: ascending indices into them. Called only where `merges` is True.
         """
         raise NotImplementedError
+
+
+def structure_plan(budget: int | float, tokens: int) -> Plan:
+    """Everything is chosen before the LLM: the budget is what enters it."""
+    keep = int(budget_tokens(budget, tokens))
+    return Plan(structure=keep) if keep < tokens else Plan()
+
+
+def filter_plan(budget: int | float, tokens: int, depth: int, layer: int) -> Plan:
+    """All tokens run up to `layer`, as many as the budget allows after it.
+
+    Raises InvalidArgumentError where the first layers alone exceed the budget.
+    """
+    average = budget_tokens(budget, tokens)
+    if average >= tokens:
+        return Plan()
+    before, after = check_layer(layer, depth) + 1, depth - layer - 1
+    keep = int((average * depth - tokens * before) // after)
+    if keep < 1:
+        raise too_small(average, (tokens * before + after) / depth, tokens, layer)
+    return Plan(None, ((layer, keep),))
+
+
+def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
+    """The error of a method that drops nothing before `layer`."""
+    return InvalidArgumentError(
+        f"budget must be at least {least:.1f} tokens without a structure stage when all {tokens} "
+        f"run up to layer {layer}, got {budget:g}"
+    )
+
+
+def scaled_layer(layer: int, depth: int) -> int:
+    """A paper's "after layer `layer` of 32", 1-based, for a model of another depth; 0-based."""
+    return min(max(round(layer * depth / 32) - 1, 0), depth - 2)
 
 
 def check_layer(layer: int, depth: int) -> int:

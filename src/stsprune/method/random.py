@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stsprune.selection.budget import budget_tokens
-
-from .base import Method, Plan, VisualTokens
+from .base import Method, Plan, VisualTokens, structure_plan
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,7 @@ class Random(Method):
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
-        keep = int(budget_tokens(self.budget, tokens))
-        return Plan(structure=keep) if keep < tokens else Plan()
+        return structure_plan(self.budget, tokens)
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """A prefix of a random permutation per image."""

@@ -12,7 +12,15 @@ from stsprune.selection.budget import budget_tokens, split_budget
 from stsprune.selection.checks import check_settings
 from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
 
-from .base import InstructionAttention, Method, Plan, VisualTokens, check_layer
+from .base import (
+    InstructionAttention,
+    Method,
+    Plan,
+    VisualTokens,
+    check_layer,
+    filter_plan,
+    structure_plan,
+)
 
 QUERIES = ("last", "all")
 
@@ -62,19 +70,12 @@ class STS(Method):
         if budget >= tokens:
             return Plan()
         if not self.semantics:
-            return Plan(structure=int(budget))
+            return structure_plan(self.budget, tokens)
         layer = check_layer(3 * depth // 8 if self.layer is None else self.layer, depth)
         if self.structure:
             first, second = split_budget(budget, tokens, depth, layer, self.ratio)
             return Plan(first, ((layer, second),) if second < first else ())
-        second = int((budget * depth - tokens * (layer + 1)) // (depth - layer - 1))
-        if second < 1:
-            least = (tokens * (layer + 1) + depth - layer - 1) / depth
-            raise InvalidArgumentError(
-                f"budget must be at least {least:.1f} tokens without a structure stage when all "
-                f"{tokens} run up to layer {layer}, got {budget:g}"
-            )
-        return Plan(None, ((layer, second),))
+        return filter_plan(self.budget, tokens, depth, layer)
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Greedy energy minimisation, see `stsprune.repulsion`."""

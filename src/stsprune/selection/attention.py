@@ -38,3 +38,22 @@ def query_weights(counts: list[int], length: int, rule: str, device: torch.devic
         used = 1 if rule == "last" else count
         weights[i, length - used :] = 1.0 / used
     return weights.to(device)
+
+
+def attention_shares(queries: Tensor, keys: Tensor, scale: float, log_total: Tensor) -> Tensor:
+    """The layer's own attention from text to visual tokens, mean over heads: [I, T, N].
+
+    A[h, t, j] = exp(q[h, t] . k[h, j] * scale - log_total[h, t]): the softmax runs over everything
+    that the query may attend to, text included. queries [I, H, T, d], keys [I, H_kv, N, d],
+    log_total [I, H, T].
+    """
+    images, heads, length, width = queries.shape
+    grouped = queries.reshape(images, keys.shape[1], -1, width).float()
+    logits = (grouped @ keys.float().transpose(-1, -2) * scale).view(images, heads, length, -1)
+    return (logits - log_total[..., None]).exp().mean(1)
+
+
+def real_tokens(counts: list[int], length: int, device: torch.device) -> Tensor:
+    """Which of right-aligned text tokens are real: bool [I, length]."""
+    number = torch.arange(length, device=device)
+    return number >= length - torch.tensor(counts, device=device)[:, None]

@@ -1,0 +1,97 @@
+"""What an evaluation runs: methods at budgets, with seeds where a method draws at random."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stsprune.errors import InvalidArgumentError
+
+from ..method import Method, methods
+
+UNPRUNED = "unpruned"
+#: Settings that were chosen on the validation split of the embedded model (`stsprune tune`).
+TUNED = Path(__file__).with_name("tuned.json")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method at one budget (visual tokens per layer); `key` names it in files."""
+
+    name: str
+    budget: int | None
+    method: Method | None
+    seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        """For example "sts@16" or "random@16#2"."""
+        if self.budget is None:
+            return self.name
+        return f"{self.name}@{self.budget}" + ("" if self.seed is None else f"#{self.seed}")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A budget that a method cannot reach on this model, and why."""
+
+    name: str
+    budget: int
+    reason: str
+
+
+def tuned_settings() -> dict[str, dict[str, Any]]:
+    """Method name -> settings, see `TUNED`."""
+    if not TUNED.exists():
+        return {}
+    chosen: dict[str, dict[str, Any]] = json.loads(TUNED.read_text())["chosen"]
+    return chosen
+
+
+def make_jobs(
+    names: Sequence[str],
+    budgets: Sequence[int],
+    tokens: int,
+    depth: int,
+    seeds: int = 1,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[list[Job], list[Refused]]:
+    """Every method at every budget, the unpruned model first.
+
+    Raises InvalidArgumentError for an unknown name, a repeated one or a budget above `tokens`.
+    """
+    known = methods()
+    for name in names:
+        if name not in known:
+            allowed = ", ".join(sorted(known))
+            raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
+    for label, values in (("method", list(names)), ("budget", list(budgets))):
+        if not values or len(set(values)) < len(values):
+            raise InvalidArgumentError(f"{label} must list different values, got {values}")
+    for budget in budgets:
+        if not 1 <= budget <= tokens:
+            raise InvalidArgumentError(
+                f"budget must be at most {tokens}, the image's visual tokens, and at least 1, "
+                f"got {budget}"
+            )
+    jobs, refused = [Job(UNPRUNED, None, None)], []
+    for name in names:
+        own = dict((settings or {}).get(name, {}))
+        seeded = "seed" in inspect.signature(known[name]).parameters
+        for budget in budgets:
+            try:
+                made = known[name](budget, **own)
+                made.plan(tokens, depth)
+            except InvalidArgumentError as error:
+                refused.append(Refused(name, budget, str(error)))
+                continue
+            if not seeded:
+                jobs.append(Job(name, budget, made))
+                continue
+            for seed in range(seeds):
+                jobs.append(Job(name, budget, known[name](budget, **own | {"seed": seed}), seed))
+    return jobs, refused

@@ -1,0 +1,183 @@
+"""Answering a few scenes' questions by every method, with what can be shared computed once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine import prune
+from ..engine.encoding import take_images
+from ..engine.trace import Trace
+from ..method.ablations import AttentionOnly
+from ..method.base import InstructionAttention, Method, Plan, VisualTokens
+from .figures import coverage_figures, score_entropy, structure_figures
+from .jobs import Job
+from .sceneqa import Item, encode
+
+#: Per question and job; "first" = what the first stage kept, "last" = what the last one did.
+Record = dict[str, Any]
+
+
+class Shared(Method):
+    """A method that chooses once per picture, however many questions share it, and is timed.
+
+    pictures: per image of the batch, its picture's number. Only choices that do not depend on the
+    text are shared.
+    """
+
+    inner: Method
+    pictures: list[int]
+    seconds: float
+
+    def __init__(self, method: Method, pictures: Sequence[int]) -> None:
+        put = object.__setattr__  # dataclasses of the base are frozen
+        put(self, "inner", method)
+        put(self, "budget", method.budget)
+        put(self, "needs", method.needs)
+        put(self, "merges", method.merges)
+        put(self, "pictures", list(pictures))
+        put(self, "seconds", 0.0)
+
+    def plan(self, tokens: int, depth: int) -> Plan:
+        """See `Method.plan`."""
+        return self.inner.plan(tokens, depth)
+
+    def select(self, visual: VisualTokens, keep: int) -> Tensor:
+        """See `Method.select`."""
+        start = time.perf_counter()
+        shown = [self.pictures[i] for i in visual.images]
+        first = [shown.index(number) for number in sorted(set(shown))]
+        if self.inner.reads_text or len(first) == len(shown):
+            chosen = self.inner.select(visual, keep)
+        else:
+            rank = {shown[i]: place for place, i in enumerate(first)}
+            chosen = self.inner.select(_images(visual, first), keep)
+            chosen = chosen[[rank[number] for number in shown]]
+        object.__setattr__(self, "seconds", self.seconds + time.perf_counter() - start)
+        return chosen
+
+    def score(self, attention: InstructionAttention) -> Tensor:
+        """See `Method.score`."""
+        start = time.perf_counter()
+        scores = self.inner.score(attention)
+        object.__setattr__(self, "seconds", self.seconds + time.perf_counter() - start)
+        return scores
+
+    def merge(self, states: Tensor, chosen: Tensor, stage: Any) -> Tensor:
+        """See `Method.merge`."""
+        return self.inner.merge(states, chosen, stage)
+
+
+def _images(visual: VisualTokens, index: list[int]) -> VisualTokens:
+    from dataclasses import replace
+
+    encoder = visual.encoder
+    if encoder is not None:
+        encoder = replace(encoder, received=encoder.received[index], keys=encoder.keys[index])
+    return replace(
+        visual,
+        features=visual.features[index],
+        images=tuple(visual.images[i] for i in index),
+        text=None if visual.text is None else visual.text[index],
+        text_counts=[visual.text_counts[i] for i in index] if visual.text_counts else [],
+        encoder=encoder,
+    )
+
+
+@torch.inference_mode()
+def answer_shard(
+    model: Any,
+    processor: Any,
+    items: Sequence[Item],
+    jobs: Sequence[Job],
+    positions: str = "original",
+    advance: Callable[[int], object] = lambda n: None,
+) -> dict[str, Record]:
+    """Records of every job over the items; the first job must be the unpruned model."""
+    scenes = list(dict.fromkeys(id(item.scene) for item in items))
+    shown = [scenes.index(id(item.scene)) for item in items]
+    pictures = [next(i for i in items if id(i.scene) == one) for one in scenes]
+    pixels = encode(processor, pictures).to(model.device)["pixel_values"]
+    with prune(model, AttentionOnly(1.0)):
+        encoded = model.model.get_image_features(pixel_values=pixels)
+    features = torch.stack(list(encoded.pooler_output)).float()
+    inputs = _text(model, processor, items)
+    out: dict[str, Record] = {}
+    reference: Tensor | None = None
+    for job in jobs:
+        method = None if job.method is None else Shared(job.method, shown)
+        context: Any = nullcontext()
+        if method is not None:
+            context = prune(model, method, positions=positions)
+        with context as trace:
+            start = time.perf_counter()
+            logits = model(
+                **inputs,
+                mm_encoder_outputs={"image": take_images(encoded, shown)},
+                logits_to_keep=1,
+                use_cache=True,
+            ).logits[:, -1]
+            seconds = time.perf_counter() - start
+        spoken = logits.float().log_softmax(-1)
+        reference = spoken if reference is None else reference
+        record: Record = {
+            "answer": processor.tokenizer.convert_ids_to_tokens(logits.argmax(-1).tolist()),
+            "kl": _rounded((reference.exp() * (reference - spoken)).sum(-1).clamp_min(0)),
+            "seconds": seconds,
+        }
+        if method is not None:
+            record["selection"] = method.seconds
+            record |= _kept(trace, items, shown, features)
+        out[job.key] = record
+        advance(len(items))
+    return out
+
+
+def _text(model: Any, processor: Any, items: Sequence[Item]) -> dict[str, Tensor]:
+    """Prompts with a placeholder per visual token, without the pictures."""
+    vision, marker = model.config.vision_config, processor.image_token
+    tokens = (vision.image_size // vision.patch_size) ** 2
+    prompts = [
+        processor.apply_chat_template(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image"}, {"type": "text", "text": i.question.text}],
+                }
+            ],
+            add_generation_prompt=True,
+        ).replace(marker, marker * tokens)
+        for i in items
+    ]
+    coded = processor.tokenizer(prompts, padding=True, return_tensors="pt").to(model.device)
+    return {name: coded[name] for name in ("input_ids", "attention_mask")}
+
+
+def _kept(trace: Trace, items: Sequence[Item], shown: list[int], features: Tensor) -> Record:
+    out: Record = {}
+    grid: tuple[int, int] = (items[0].scene.grid, items[0].scene.grid)
+    objects = [[set(thing.patches) for thing in item.scene.objects] for item in items]
+    asked = [set(item.question.patches) for item in items]
+    if not trace.images[0].stages:  # the budget is all tokens
+        return out
+    for name, number in (("first", 0), ("last", -1)):
+        kept = torch.stack([image.stages[number].kept for image in trace.images])
+        figures: dict[str, Any] = structure_figures(features[shown], kept, grid)
+        figures = {key: _rounded(value) for key, value in figures.items()}
+        figures |= coverage_figures([set(k.tolist()) for k in kept], objects, asked)
+        out[name] = figures | {"kept": kept.shape[1]}
+    scored = [s.scores for s in trace.images[0].stages if s.scores is not None]
+    if scored:
+        stage = [s.scores is not None for s in trace.images[0].stages].index(True)
+        scores = torch.stack([image.stages[stage].scores for image in trace.images])  # type: ignore[misc]
+        out["entropy"] = _rounded(score_entropy(scores))
+    return out
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 5) for value in values.tolist()]

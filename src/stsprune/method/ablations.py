@@ -1,0 +1,102 @@
+"""STS with one thing taken away or changed, to see what that thing is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from stsprune.selection.attention import top_indices
+from stsprune.selection.repulsion import repulsion
+
+from .base import InstructionAttention, Method, Plan, VisualTokens, filter_plan, structure_plan
+from .sts import STS
+
+
+@dataclass(frozen=True)
+class StructureOnly(STS):
+    """STS without its semantic stage: repulsion spends the whole budget."""
+
+    semantics: bool = False
+
+
+@dataclass(frozen=True)
+class SemanticsOnly(STS):
+    """STS without its structure stage: the earliest filter that the budget allows."""
+
+    structure: bool = False
+    layer: int | None = 0
+
+
+@dataclass(frozen=True)
+class FeaturesOnly(STS):
+    """STS with space = 0: tokens repel by feature alone."""
+
+    space: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlacesOnly(STS):
+    """STS with space = 1: tokens repel by place alone."""
+
+    space: float = 1.0
+
+
+@dataclass(frozen=True)
+class AttentionOnly(Method):
+    """The encoder's attention alone, before the LLM: what CLS attends to, as in FasterVLM.
+
+    The selection whose collapse arXiv 2606.03569 describes (FasterVLM: 2412.01818v1). An encoder
+    without CLS gives the attention received from all its tokens.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
+
+    def plan(self, tokens: int, depth: int) -> Plan:
+        """See `Method.plan`."""
+        return structure_plan(self.budget, tokens)
+
+    def select(self, visual: VisualTokens, keep: int) -> Tensor:
+        """The most attention received."""
+        assert visual.encoder is not None
+        return top_indices(visual.encoder.received, keep)
+
+
+@dataclass(frozen=True)
+class Swapped(STS):
+    """STS the other way round: the instruction's attention filters first, then repulsion.
+
+    In one layer, the first by default: the `pool` times K tokens of the highest score, of which
+    repulsion keeps K.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    layer: int | None = 0
+    pool: float = 2.0
+
+    def plan(self, tokens: int, depth: int) -> Plan:
+        """See `Method.plan`."""
+        return filter_plan(self.budget, tokens, depth, self.layer or 0)
+
+    def score(self, attention: InstructionAttention) -> Tensor:
+        """Minus the rank in the repulsion's order among the pool."""
+        assert attention.features is not None
+        assert attention.positions is not None
+        scores = super().score(attention)
+        tokens = scores.shape[1]
+        pool = top_indices(scores, min(tokens, round(self.pool * attention.keep)))
+        features = attention.features
+        own = features.gather(1, pool[..., None].expand(-1, -1, features.shape[-1]))
+        places = attention.positions[attention.kept.gather(1, pool)]
+        order = repulsion(
+            own,
+            places,
+            attention.keep,
+            space=self.space,
+            exponent=self.exponent,
+            eps=self.eps,
+        )
+        best = pool.gather(1, order)
+        return scores.new_zeros(scores.shape).scatter(1, best, 1.0)
