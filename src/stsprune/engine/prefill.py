@@ -238,7 +238,7 @@ class Prefill:
                 self.veiled[rows, bucket.columns.gather(1, chosen)] = False
             else:
                 if self.method.merges:
-                    self.merges.append(self._merging(rows, columns, best, attention))
+                    self.merges.append(self._merging(bucket, columns, best, attention))
                 self._drop(number, bucket, chosen)
             self.kept[number] = chosen
             self._record(bucket, "semantics", layer, chosen, scores, None)
@@ -283,17 +283,22 @@ class Prefill:
         return hidden, kwargs | self.ready[key]
 
     def _merging(
-        self, rows: Tensor, columns: Tensor, best: Tensor, attention: InstructionAttention
+        self, bucket: Bucket, columns: Tensor, best: Tensor, attention: InstructionAttention
     ) -> Callable[[Tensor], Tensor]:
         """Put into the kept tokens' hidden states what the method makes of the dropped ones."""
+        rows = bucket.rows[:, None]
         places = self.place[rows, columns]
 
         def merge(hidden: Tensor) -> Tensor:
             at, own = places.to(hidden.device), rows.to(hidden.device)
             states = hidden[own, at]
             merged = self.method.merge(states, best.to(hidden.device), attention)
+            merged = merged.to(hidden.dtype)
+            for i, image in enumerate(bucket.images):
+                stages = self.trace.images[image].stages
+                stages[-1] = replace(stages[-1], merged=merged[i])
             target = at.gather(1, best.to(hidden.device))
-            return hidden.index_put((own, target), merged.to(hidden.dtype))
+            return hidden.index_put((own, target), merged)
 
         return merge
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .families import family_of
-from .trace import ImageTrace, Trace
+from .trace import Trace
 
 
 @torch.no_grad()
@@ -64,8 +64,9 @@ def masked_logits(
             seen[:, :, :length] = torch.where(
                 asked[..., None], visible[:, None], seen[:, :, :length]
             )
+        merging = _merging(trace, columns, number - 1)
+        handles.append(layer.register_forward_pre_hook(merging, with_kwargs=True))
         handles.append(layer.register_forward_pre_hook(_masking(seen), with_kwargs=True))
-    handles.append(decoder.register_forward_pre_hook(_merging(trace, columns), with_kwargs=True))
     deltas = getattr(inner, "rope_deltas", None)
     try:
         if hasattr(inner, "rope_deltas"):
@@ -156,19 +157,21 @@ def _masking(seen: Tensor) -> Any:
     return replace
 
 
-def _merging(trace: Trace, columns: list[Tensor]) -> Any:
-    """Where a structure stage merged tokens, the kept ones enter as what they became."""
+def _merging(trace: Trace, columns: list[Tensor], layer: int) -> Any:
+    """Where the stage at `layer` merged tokens, the kept ones go on as what they became."""
+    merged = [
+        (image.row, own[stage.kept], stage.merged)
+        for image, own in zip(trace.images, columns, strict=True)
+        for stage in image.stages
+        if stage.layer == layer and stage.merged is not None
+    ]
 
     def replace(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        embeds = kwargs["inputs_embeds"].clone()
-        for image, mine in zip(trace.images, columns, strict=True):
-            _put(embeds, image, mine)
-        return args, kwargs | {"inputs_embeds": embeds}
+        if not merged:
+            return None
+        hidden = args[0].clone()
+        for row, kept, states in merged:
+            hidden[row, kept] = states
+        return (hidden, *args[1:]), kwargs
 
     return replace
-
-
-def _put(embeds: Tensor, image: ImageTrace, columns: Tensor) -> None:
-    for stage in image.stages:
-        if stage.merged is not None:
-            embeds[image.row, columns[stage.kept]] = stage.merged

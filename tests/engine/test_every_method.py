@@ -1,0 +1,86 @@
+"""Every method on every family: dropping and merging equal the masked reference."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from conftest import DIFFERENCES
+from test_families import PROMPTS, TOLERANCE, forced, run_pruned
+from zoo import IMAGE, KITS, shared
+
+import stsprune
+from stsprune.engine.families import family_of
+from stsprune.engine.reference import masked_logits
+from stsprune.errors import UnsupportedModelError
+from stsprune.method import Plan
+from stsprune.method.sparsevlm import SparseVLM
+
+#: Enough for methods that run several layers with all tokens.
+BUDGET = 0.6
+
+
+def difference(family, method, prompt):
+    model, rows = shared(family), PROMPTS[prompt]
+    inputs, continuation = KITS[family].inputs(model, rows), forced(len(rows))
+    got, trace, *_ = run_pruned(model, method, inputs, continuation)
+    wanted = masked_logits(model, inputs, trace, continuation)
+    return float((got - wanted).abs().max()), trace
+
+
+@pytest.mark.parametrize("name", stsprune.methods())
+@pytest.mark.parametrize("family", KITS)
+def test_equals_masked_reference(family, name):
+    method = stsprune.methods()[name](BUDGET)
+    if "encoder" in method.needs and family_of(shared(family)).encoder(shared(family)) is None:
+        with pytest.raises(UnsupportedModelError, match="encoder"):
+            difference(family, method, "left padding")
+        return
+    seen, trace = difference(family, method, "a row without image")
+    DIFFERENCES[f"{name}, all families"] = max(seen, DIFFERENCES.get(f"{name}, all families", 0.0))
+    assert seen < TOLERANCE
+    for image in trace.images:
+        assert image.stages
+        assert len(image.stages[-1].kept) < image.tokens
+        assert all((stage.merged is not None) == method.merges for stage in image.stages)
+
+
+@pytest.mark.parametrize("name", [n for n, m in stsprune.methods().items() if m.merges])
+def test_merged_states_matter(name):
+    """The proof would notice a merge that is not applied."""
+    model, rows = shared("LLaVA-1.5"), PROMPTS["left padding"]
+    inputs, continuation = KITS["LLaVA-1.5"].inputs(model, rows), forced(len(rows))
+    got, trace, *_ = run_pruned(model, stsprune.methods()[name](BUDGET), inputs, continuation)
+    for image in trace.images:
+        for stage in image.stages:
+            stage.merged.add_(torch.randn(stage.merged.shape[-1]))
+    wanted = masked_logits(model, inputs, trace, continuation)
+    assert (got - wanted).abs().max() > 0.01
+
+
+class OneStage(SparseVLM):
+    """8 tokens kept after layer 1: of 17 deleted ones, 5 are recycled into one cluster."""
+
+    def plan(self, tokens, depth):
+        return Plan(None, ((1, 8),))
+
+
+def test_context_merge_is_the_mean_of_hidden_states():
+    """SparseVLM's merge inside the LLM, against hidden states that the unpruned model shows."""
+    model = shared("LLaVA-1.5")
+    inputs = KITS["LLaVA-1.5"].inputs(model, [[3, "image", 5]])
+    with torch.no_grad():
+        plain = model(**inputs, output_hidden_states=True).hidden_states
+        with stsprune.prune(model, OneStage(8)) as trace:
+            model(**inputs)
+    (stage,) = trace.images[0].stages
+    states = plain[2][inputs["input_ids"] == IMAGE]  # what layer 1 made
+    own, gone = states[stage.kept], [i for i in range(25) if i not in stage.kept.tolist()]
+    moved = ((stage.merged - own).abs().amax(-1) > 1e-4).nonzero().flatten().tolist()
+    assert len(moved) == 1
+    found = []
+    for chosen in itertools.combinations(gone, 5):
+        mean = (own[moved[0]] + states[list(chosen)].sum(0)) / 6
+        found.append(float((mean - stage.merged[moved[0]]).abs().max()))
+    assert sorted(found)[0] < 1e-4 < 0.01 < sorted(found)[1]
