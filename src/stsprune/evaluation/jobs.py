@@ -34,6 +34,16 @@ class Job:
             return self.name
         return f"{self.name}@{self.budget}" + ("" if self.seed is None else f"#{self.seed}")
 
+    @property
+    def stored(self) -> str:
+        """Names the record in a run's folder: the method with every setting."""
+        return UNPRUNED if self.method is None else repr(self.method)
+
+    @staticmethod
+    def unpruned() -> Job:
+        """The model as it is."""
+        return Job(UNPRUNED, None, None)
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -78,7 +88,7 @@ def make_jobs(
                 f"budget must be at most {tokens}, the image's visual tokens, and at least 1, "
                 f"got {budget}"
             )
-    jobs, refused = [Job(UNPRUNED, None, None)], []
+    jobs, refused = [Job.unpruned()], []
     for name in names:
         own = dict((settings or {}).get(name, {}))
         seeded = "seed" in inspect.signature(known[name]).parameters

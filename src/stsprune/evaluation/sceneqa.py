@@ -25,11 +25,13 @@ class Item:
     question: Question
 
 
-def load_items(split: str, scenes: int, per_family: int = 1, grid: int = 12) -> list[Item]:
-    """The first `scenes` scenes of a split with up to `per_family` questions of each family."""
+def load_items(
+    split: str, scenes: int, per_family: int = 1, grid: int = 12, start: int = 0
+) -> list[Item]:
+    """`scenes` scenes of a split from `start` on, up to `per_family` questions of each family."""
     if scenes < 1:
         raise ValueError(f"scenes must be >= 1, got {scenes}")
-    drawn = (scene(split, index, grid) for index in range(scenes))
+    drawn = (scene(split, index, grid) for index in range(start, start + scenes))
     return [Item(one, question) for one in drawn for question in questions(one, per_family)]
 
 
