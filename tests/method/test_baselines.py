@@ -11,7 +11,7 @@ import torch
 import stsprune
 from stsprune.errors import InvalidArgumentError
 from stsprune.method import InstructionAttention, VisualTokens
-from stsprune.method.base import EncoderView
+from stsprune.method.base import EncoderView, Plan
 from stsprune.selection import cell_centres, repulsion
 
 METHODS = stsprune.methods()
@@ -234,9 +234,18 @@ def test_space_ablations_change_the_distance_only(name, space):
 
 def test_single_stages_spend_the_whole_budget():
     assert METHODS["structure-only"](20).plan(144, 8).structure == 20
-    plan = METHODS["semantics-only"](32).plan(144, 8)
+    plan = METHODS["semantics-only"](32, withdraw=None).plan(144, 8)
     assert plan.structure is None
     assert plan.semantics == ((0, (32 * 8 - 144) // 7),)
+    plan = METHODS["semantics-only"](32).plan(144, 8)  # one token in the last two layers
+    assert plan.semantics == ((0, (32 * 8 - 144 - 2) // 5), (5, 1))
+
+
+def test_ablations_of_the_filter_and_the_withdrawal():
+    sts = METHODS["sts"](16).plan(144, 8)
+    assert [layer for layer, _ in sts.semantics] == [2, 5]
+    assert METHODS["no-filter"](16).plan(144, 8) == Plan(21, ((5, 1),))
+    assert [layer for layer, _ in METHODS["no-withdrawal"](16).plan(144, 8).semantics] == [2]
 
 
 def test_swapped_spreads_over_what_the_instruction_asks_for():

@@ -29,11 +29,12 @@ def average(plan, tokens, depth):
     depth=st.integers(3, 40),
     share=st.floats(0.01, 1),
     ratio=st.floats(1, 4),
+    withdraw=st.none() | st.floats(0.1, 1),
     data=st.data(),
 )
-def test_the_budget_is_the_average_per_layer(tokens, depth, share, ratio, data):
+def test_the_budget_is_the_average_per_layer(tokens, depth, share, ratio, withdraw, data):
     layer = data.draw(st.integers(0, depth - 2))
-    method = STS(share, layer=layer, ratio=ratio)
+    method = STS(share, layer=layer, ratio=ratio, withdraw=withdraw)
     plan, budget = method.plan(tokens, depth), max(1.0, share * tokens)
     spent = average(plan, tokens, depth)
     assert spent <= budget + 1e-9
@@ -55,7 +56,7 @@ def test_all_tokens_is_no_plan(method):
 
 def test_single_stages():
     assert STS(10, semantics=False).plan(100, 8).structure == 10
-    plan = STS(50, structure=False, layer=1).plan(100, 8)
+    plan = STS(50, structure=False, layer=1, withdraw=None).plan(100, 8)
     assert plan.structure is None
     assert plan.semantics == ((1, (50 * 8 - 200) // 6),)
 
@@ -65,8 +66,10 @@ def test_single_stages():
     [
         ({"ratio": 0.5}, "ratio must be in"),
         ({"layer": -1}, "layer must be None or an int >= 0"),
-        ({"queries": "some"}, "queries must be one of last, all"),
+        ({"queries": "some"}, "queries must be one of peak, last, all"),
         ({"structure": False, "semantics": False}, "must not both be False"),
+        ({"withdraw": 0.0}, r"withdraw must be None or in \(0, 1\], got 0.0"),
+        ({"withdraw": 1.5}, "withdraw must be None or in"),
         ({"space": 2.0}, "space must be in"),
         ({"exponent": 0.0}, "exponent must be"),
     ],
@@ -111,6 +114,20 @@ def test_scores_are_the_softmax_of_grouped_queries():
                 share = (keys[0, h // 2] @ queries[0, h, t] * 0.5).softmax(0)
                 wanted += share / 4 / len(used)
         assert (got[0] - wanted).abs().max() < 1e-6
+
+
+def test_peak_scores_are_the_most_that_any_head_of_any_word_looks():
+    """Against the definition, written out; padding in front does not count."""
+    random = torch.Generator().manual_seed(2)
+    queries = torch.randn(1, 4, 3, 8, generator=random)
+    keys = torch.randn(1, 2, 5, 8, generator=random)
+    seen = InstructionAttention(1, 2, queries, [2], keys, torch.arange(5)[None], 0.5)
+    wanted = torch.zeros(5)
+    for t in (1, 2):
+        for h in range(4):
+            wanted = wanted.maximum((keys[0, h // 2] @ queries[0, h, t] * 0.5).softmax(0))
+    got = STS(4, queries="peak").score(seen)
+    assert (got[0] - wanted).abs().max() < 1e-6
 
 
 def test_registry_holds_classes():

@@ -7,6 +7,8 @@ from .ablations import (
     SemanticsOnly,
     StructureOnly,
     Swapped,
+    WithoutFilter,
+    WithoutWithdrawal,
 )
 from .base import InstructionAttention, Method, Plan, VisualTokens
 from .cdpruner import CDPruner
@@ -38,6 +40,8 @@ _REGISTRY: dict[str, type[Method]] = {
     "structure-only": StructureOnly,
     "semantics-only": SemanticsOnly,
     "attention-only": AttentionOnly,
+    "no-filter": WithoutFilter,
+    "no-withdrawal": WithoutWithdrawal,
     "space=0": FeaturesOnly,
     "space=1": PlacesOnly,
     "swapped": Swapped,

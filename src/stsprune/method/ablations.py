@@ -8,9 +8,18 @@ from typing import ClassVar
 from torch import Tensor
 
 from stsprune.selection.attention import top_indices
+from stsprune.selection.budget import budget_tokens
 from stsprune.selection.repulsion import repulsion
 
-from .base import InstructionAttention, Method, Plan, VisualTokens, filter_plan, structure_plan
+from .base import (
+    InstructionAttention,
+    Method,
+    Plan,
+    VisualTokens,
+    falling_plan,
+    filter_plan,
+    structure_plan,
+)
 from .sts import STS
 
 
@@ -27,6 +36,34 @@ class SemanticsOnly(STS):
 
     structure: bool = False
     layer: int | None = 0
+
+
+@dataclass(frozen=True)
+class WithoutFilter(STS):
+    """STS without the instruction's filter: repulsion, then the withdrawal alone."""
+
+    ratio: float = 1.0
+
+    def plan(self, tokens: int, depth: int) -> Plan:
+        """See `Method.plan`: as many tokens up to the withdrawal as the budget allows."""
+        budget = budget_tokens(self.budget, tokens)
+        last = self.withdrawal(depth)
+        if last is None:
+            return structure_plan(self.budget, tokens)
+        if budget >= tokens:
+            return Plan()
+        behind = depth - 1 - last
+        keep = min(tokens, int((budget * depth - behind) // (last + 1)))
+        left = int((budget * depth - keep * (last + 1)) // behind)
+        return falling_plan(tokens, keep, (last, left))
+
+
+@dataclass(frozen=True)
+class WithoutWithdrawal(STS):
+    """STS without the withdrawal: the filtered tokens stay to the end."""
+
+    withdraw: float | None = None
+    ratio: float = 1.4
 
 
 @dataclass(frozen=True)
@@ -78,7 +115,7 @@ class Swapped(STS):
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
-        return filter_plan(self.budget, tokens, depth, self.layer or 0)
+        return filter_plan(budget_tokens(self.budget, tokens), tokens, depth, self.layer or 0)
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """Minus the rank in the repulsion's order among the pool."""

@@ -139,19 +139,37 @@ def structure_plan(budget: int | float, tokens: int) -> Plan:
     return Plan(structure=keep) if keep < tokens else Plan()
 
 
-def filter_plan(budget: int | float, tokens: int, depth: int, layer: int) -> Plan:
+def filter_plan(
+    budget: float, tokens: int, depth: int, layer: int, withdrawal: int | None = None
+) -> Plan:
     """All tokens run up to `layer`, as many as the budget allows after it.
 
-    Raises InvalidArgumentError where the first layers alone exceed the budget.
+    budget: tokens on average; withdrawal: the layer after which only what is left of the budget
+    stays, at least one token. Raises InvalidArgumentError where the first layers alone exceed the
+    budget.
     """
-    average = budget_tokens(budget, tokens)
-    if average >= tokens:
+    if budget >= tokens:
         return Plan()
-    before, after = check_layer(layer, depth) + 1, depth - layer - 1
-    keep = int((average * depth - tokens * before) // after)
+    end = depth if withdrawal is None else withdrawal + 1
+    before = check_layer(layer, depth) + 1
+    between, behind = end - before, depth - end
+    keep = min(tokens, int((budget * depth - tokens * before - behind) // between))
     if keep < 1:
-        raise too_small(average, (tokens * before + after) / depth, tokens, layer)
-    return Plan(None, ((layer, keep),))
+        raise too_small(budget, (tokens * before + between + behind) / depth, tokens, layer)
+    if withdrawal is None:
+        return falling_plan(tokens, tokens, (layer, keep))
+    left = int((budget * depth - tokens * before - keep * between) // behind)
+    return falling_plan(tokens, tokens, (layer, keep), (withdrawal, left))
+
+
+def falling_plan(tokens: int, first: int, *semantics: tuple[int, int]) -> Plan:
+    """`first` of an image's `tokens` enter the LLM; without the stages that would drop nothing."""
+    held, real = first, []
+    for layer, count in semantics:
+        if count < held:
+            real.append((layer, count))
+            held = count
+    return Plan(first if first < tokens else None, tuple(real))
 
 
 def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:

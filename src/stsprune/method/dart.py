@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import real_tokens
+from stsprune.selection.budget import budget_tokens
 
 from .base import InstructionAttention, Method, Plan, filter_plan, scaled_layer
 
@@ -38,7 +39,7 @@ class Dart(Method):
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
         layer = scaled_layer(2, depth) if self.layer is None else self.layer
-        return filter_plan(self.budget, tokens, depth, layer)
+        return filter_plan(budget_tokens(self.budget, tokens), tokens, depth, layer)
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """Minus the order in which tokens are taken."""

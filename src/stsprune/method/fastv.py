@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import attention_shares
+from stsprune.selection.budget import budget_tokens
 
 from .base import InstructionAttention, Method, Plan, filter_plan, scaled_layer
 
@@ -42,7 +43,7 @@ class FastV(Method):
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
         layer = scaled_layer(2, depth) if self.layer is None else self.layer
-        return filter_plan(self.budget, tokens, depth, layer)
+        return filter_plan(budget_tokens(self.budget, tokens), tokens, depth, layer)
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """See `last_token_attention`."""

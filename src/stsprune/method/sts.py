@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
-from stsprune.selection.attention import instruction_scores, query_weights
+from stsprune.selection.attention import instruction_scores, peak_scores, query_weights
 from stsprune.selection.budget import budget_tokens, split_budget
 from stsprune.selection.checks import check_settings
 from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
@@ -18,11 +18,12 @@ from .base import (
     Plan,
     VisualTokens,
     check_layer,
+    falling_plan,
     filter_plan,
     structure_plan,
 )
 
-QUERIES = ("last", "all")
+QUERIES = ("peak", "last", "all")
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,25 @@ class STS(Method):
     this project's own.
 
     space, exponent, eps: of the repulsion, see `stsprune.repulsion`.
-    layer: decoder layer whose attention filters, 0-based; None = three eighths of the depth.
+    layer: decoder layer whose attention filters, 0-based; None = a quarter of the depth.
     ratio: tokens that enter the LLM over the budget, >= 1; the rest of the budget is what stays
         after `layer`.
-    queries: "last" (the prompt's last token) or "all" (every token of the text after the image).
+    queries: "peak" (the most that any head of any token of the text after the image looks at it),
+        "last" (the prompt's last token, mean over heads) or "all" (mean over the text's tokens).
+    withdraw: share of the decoder's layers after which the best scored token per image is enough,
+        because the text has read the picture (Lin et al., Visual Tokens Withdrawal, 2405.05803);
+        the layers before get the budget saved there, as far as they can use it. None = never.
     structure, semantics: leave a stage out; not both.
-    The defaults were tuned on SceneQA's validation split (docs/data/tune-sts.json).
+    The defaults were tuned on SceneQA's validation split (docs/data/tuned.json).
     """
 
     space: float = SPACE
     exponent: float = EXPONENT
     eps: float = EPS
     layer: int | None = None
-    ratio: float = 1.25
-    queries: str = "last"
+    ratio: float = 1.75
+    queries: str = "peak"
+    withdraw: float | None = 0.625
     structure: bool = True
     semantics: bool = True
 
@@ -61,6 +67,8 @@ class STS(Method):
             raise InvalidArgumentError(
                 f"queries must be one of {', '.join(QUERIES)}, got {self.queries!r}"
             )
+        if self.withdraw is not None and not 0 < self.withdraw <= 1:
+            raise InvalidArgumentError(f"withdraw must be None or in (0, 1], got {self.withdraw!r}")
         if not (self.structure or self.semantics):
             raise InvalidArgumentError("structure and semantics must not both be False")
 
@@ -71,11 +79,27 @@ class STS(Method):
             return Plan()
         if not self.semantics:
             return structure_plan(self.budget, tokens)
-        layer = check_layer(3 * depth // 8 if self.layer is None else self.layer, depth)
-        if self.structure:
+        layer = check_layer(depth // 4 if self.layer is None else self.layer, depth)
+        last = self.withdrawal(depth, layer)
+        if not self.structure:
+            return filter_plan(budget, tokens, depth, layer, last)
+        if last is None:
             first, second = split_budget(budget, tokens, depth, layer, self.ratio)
-            return Plan(first, ((layer, second),) if second < first else ())
-        return filter_plan(self.budget, tokens, depth, layer)
+            return falling_plan(tokens, first, (layer, second))
+        # The layers up to the withdrawal share what those behind it leave over.
+        end, total = last + 1, budget * depth
+        share = (total - (depth - end)) / end
+        ratio = max(1.0, self.ratio * budget / share)
+        first, second = split_budget(min(share, tokens), tokens, end, layer, ratio)
+        spent = first * (layer + 1) + second * (last - layer)
+        return falling_plan(
+            tokens, first, (layer, second), (last, int((total - spent) // (depth - end)))
+        )
+
+    def withdrawal(self, depth: int, after: int = -1) -> int | None:
+        """The decoder layer of `withdraw`, if it lies behind `after` and has a layer behind it."""
+        last = depth if self.withdraw is None else int(self.withdraw * depth)
+        return last if after < last <= depth - 2 else None
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Greedy energy minimisation, see `stsprune.repulsion`."""
@@ -91,5 +115,7 @@ class STS(Method):
     def score(self, attention: InstructionAttention) -> Tensor:
         """Attention of the instruction's tokens over the image's visual tokens."""
         queries = attention.queries
+        if self.queries == "peak":
+            return peak_scores(queries, attention.keys, attention.counts, attention.scale)
         weights = query_weights(attention.counts, queries.shape[2], self.queries, queries.device)
         return instruction_scores(queries, attention.keys, weights, attention.scale)

@@ -57,3 +57,18 @@ def real_tokens(counts: list[int], length: int, device: torch.device) -> Tensor:
     """Which of right-aligned text tokens are real: bool [I, length]."""
     number = torch.arange(length, device=device)
     return number >= length - torch.tensor(counts, device=device)[:, None]
+
+
+def peak_scores(queries: Tensor, keys: Tensor, counts: list[int], scale: float) -> Tensor:
+    """score_j = max_t max_h softmax_j(q[h, t] . k[h, j] * scale), in (0, 1].
+
+    A token is as relevant as the head and the instruction token that look at it most: what one
+    word needs is not outvoted by the others. Shapes as in `instruction_scores`; counts: real
+    tokens per image, right-aligned. Returns float32 [I, N].
+    """
+    images, _, length, width = queries.shape
+    grouped = queries.reshape(images, keys.shape[1], -1, width).float()
+    shares = (grouped @ keys.float().transpose(-1, -2) * scale).softmax(-1)
+    best = shares.view(images, -1, length, keys.shape[2]).amax(1)
+    real = real_tokens(counts, length, queries.device)
+    return best.masked_fill(~real[..., None], 0.0).amax(1)
