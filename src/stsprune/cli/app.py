@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, demo, eval, methods, models
+from . import ask, demo, eval, methods, models, tune
 from .output import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(ask.ask)
 app.command("eval")(eval.evaluate)
+app.command()(tune.tune)
 app.command()(methods.methods)
 app.command()(models.models)
 

@@ -24,3 +24,12 @@ def parse_budget(text: str) -> int | float:
             f"budget must be a number of tokens >= 1 or a fraction in (0, 1], got {text!r}"
         )
     return budget
+
+
+def token_budgets(text: str, tokens: int) -> list[int]:
+    """'48,0.25' for images of `tokens` -> [48, 36]; fractions are rounded down.
+
+    Raises InvalidArgumentError as `parse_budget` does.
+    """
+    parsed = [parse_budget(one.strip()) for one in text.split(",")]
+    return [one if isinstance(one, int) else max(1, int(one * tokens)) for one in parsed]

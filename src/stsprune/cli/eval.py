@@ -1,16 +1,12 @@
-"""`stsprune eval`: accuracy of methods at budgets on SceneQA."""
+"""`stsprune eval`: every method on the same questions at the same budgets, and a report of it."""
 
 from __future__ import annotations
 
-import inspect
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .budget import parse_budget
 from .output import print_json, print_table
 from .quiet import quiet_transformers
 
@@ -18,87 +14,99 @@ from .quiet import quiet_transformers
 def evaluate(
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     scenes: Annotated[int, typer.Option(min=1, help="Pictures, eight questions each.")] = 300,
-    method: Annotated[str, typer.Option(help="Names, with commas.")] = "sts,random",
-    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "48,36,32,16",
+    method: Annotated[str, typer.Option(help="Names, with commas, or all.")] = "all",
+    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "48,32,16,8",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of methods with a seed.")] = 3,
     positions: Annotated[str, typer.Option(help="original or compact.")] = "original",
-    out: Annotated[Path | None, typer.Option(help="Also write JSON here.")] = None,
+    settings: Annotated[str, typer.Option(help="tuned (on validation) or default.")] = "tuned",
+    processes: Annotated[int, typer.Option(min=1, help="Processes at work.")] = 2,
+    out: Annotated[
+        Path, typer.Option(help="Folder of results and report; resumed when it exists.")
+    ] = Path("stsprune-eval"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure how often the embedded model answers right, pruned and unpruned."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    import stsprune
-    from stsprune.checkpoints import load_checkpoint
+    """Compare methods on SceneQA with the embedded model; writes tables, plots and a report."""
+    from stsprune.atomic import write_json, write_text
+    from stsprune.engine.prune import POSITIONS
     from stsprune.errors import InvalidArgumentError
-    from stsprune.evaluation import blind_row, load_items, method_row
+    from stsprune.evaluation.gallery import gallery
+    from stsprune.evaluation.jobs import make_jobs, tuned_settings
+    from stsprune.evaluation.runner import Setup, missing, model_shape, open_folder, run
+    from stsprune.evaluation.summary import as_csv, summarise
+    from stsprune.method import methods
+    from stsprune.viz.report import save_report
 
-    from .pick import pick_method
+    from .budget import token_budgets
+    from .progress import answering
 
-    if split not in ("validation", "test"):
-        raise InvalidArgumentError(f"split must be validation or test, got {split!r}")
-    budgets = [parse_budget(text) for text in budget.split(",")]
+    for name, value, allowed in (
+        ("split", split, ("validation", "test")),
+        ("settings", settings, ("tuned", "default")),
+        ("positions", positions, POSITIONS),
+    ):
+        if value not in allowed:
+            raise InvalidArgumentError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
     quiet_transformers()
-    model, processor = load_checkpoint()
-    grid = model.config.vision_config.image_size // model.config.vision_config.patch_size
-    whole = grid * grid
-    tokens = [b if isinstance(b, int) else max(1, int(b * whole)) for b in budgets]
-    jobs: list[tuple[str, list[Any]]] = [("unpruned", [None])]
-    for name in method.split(","):
-        for count in tokens:
-            made = pick_method(name, count)
-            seeded = "seed" in inspect.signature(type(made)).parameters
-            kind = type(made)
-            jobs.append((name, [kind(count, seed=s) for s in range(seeds)] if seeded else [made]))
-    for method_at_budget in (variants[0] for _, variants in jobs[1:]):
-        with stsprune.prune(model, method_at_budget, positions=positions):
-            pass  # bad settings show before any work is done
-    items = load_items(split, scenes, grid=grid)
-    rows = [blind_row(items, grid)]
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("answering", total=len(items) * sum(len(v) for _, v in jobs))
-        for name, variants in jobs:
-            rows.append(
-                method_row(
-                    model,
-                    processor,
-                    items,
-                    name,
-                    variants,
-                    positions,
-                    lambda n: bar.advance(task, n),
-                )
-            )
-    document = {
-        "split": split,
-        "scenes": scenes,
-        "questions": len(items),
-        "visual_tokens": whole,
-        "positions": positions,
-        "rows": [asdict(row) for row in rows],
-    }
-    if out is not None:
-        _write(out, document)
+    names = list(methods()) if method == "all" else [one.strip() for one in method.split(",")]
+    shape = model_shape()
+    budgets = token_budgets(budget, shape[0])
+    chosen = tuned_settings() if settings == "tuned" else {}
+    jobs, refused = make_jobs(names, budgets, *shape, seeds, chosen)
+    setup = Setup(split, scenes, positions)
+    open_folder(out, setup)
+    todo = missing(out, setup, jobs)
+    with answering() as bar:
+        answered = setup.questions() * len(jobs) // max(len(setup.shards()), 1)
+        bar.start("answering", answered * len(todo))
+        run(out, setup, jobs, processes, bar.advance)
+    document = summarise(out, setup, jobs, refused, shape)
+    write_json(out / "summary.json", document)
+    write_text(out / "summary.csv", as_csv(document))
+    save_report(out, document, gallery(setup, names, budgets, chosen))
     if as_json:
         print_json(document)
         return
-    families = list(rows[0].accuracy)
+    _print(document)
+    typer.echo(f"report: {out / 'report.html'}", err=True)
+
+
+def _print(document: dict[str, Any]) -> None:
+    families = ["mean", *document["families"]]
+    rows = [["blind", "", *_percents(document["blind"], families), "", "", ""]]
+    for row in document["rows"]:
+        against = row.get("against")
+        rows.append(
+            [
+                row["name"],
+                "" if row["budget"] is None else str(row["budget"]),
+                *_percents(row["accuracy"], families),
+                f"{100 * row['relative']:.1f}",
+                f"{100 * row['agreement']:.1f}",
+                ""
+                if against is None
+                else f"{against['wins']}:{against['losses']}{_stars(against['p_holm'])}",
+            ]
+        )
     print_table(
-        f"SceneQA {split}: {len(items)} questions, accuracy in %",
-        ["method", "#budget", *(f"#{name}" for name in families)],
+        f"SceneQA {document['split']}: {document['questions']} questions, accuracy in %",
         [
-            [r.name, "" if r.budget is None else str(r.budget)]
-            + [f"{100 * r.accuracy[name]:.1f}" for name in families]
-            for r in rows
+            "method",
+            "#budget",
+            *(f"#{name}" for name in families),
+            "#of unpruned",
+            "#same answer",
+            "#STS wins:loses",
         ],
+        rows,
     )
+    typer.echo("* p < 0.05, ** p < 0.01, *** p < 0.001 (exact McNemar test, Holm's correction)")
+    for one in document["refused"]:
+        typer.echo(f"{one['name']} at {one['budget']}: {one['reason']}")
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    import json
+def _percents(accuracy: dict[str, list[float]], families: list[str]) -> list[str]:
+    return [f"{100 * accuracy[name][0]:.1f}" for name in families]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".tmp")
-    fresh.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(fresh, path)
+
+def _stars(p: float) -> str:
+    return " " + "*" * sum(p < level for level in (0.05, 0.01, 0.001)) if p < 0.05 else ""

@@ -39,8 +39,10 @@ def structure_figures(features: Tensor, kept: Tensor, grid: tuple[int, int]) -> 
     if count == 1:
         nearest = torch.zeros_like(rank)
     places = cell_centres(*grid, device=features.device)
-    pairs = max(count * (count - 1) / 2, 1)
-    spread = energy(features, places, kept, log=True) - torch.tensor(pairs).log()
+    spread = torch.zeros_like(rank)
+    if count > 1:
+        pairs = torch.tensor(count * (count - 1) / 2)
+        spread = energy(features, places, kept, log=True) - pairs.log()
     cells = places * torch.tensor([grid[1], grid[0]], device=places.device)
     gaps = torch.cdist(cells, cells)[:, kept].transpose(0, 1)  # [I, N, K]
     hole = gaps.amin(-1).amax(-1)

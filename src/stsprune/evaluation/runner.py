@@ -51,6 +51,25 @@ class Setup:
         """(first scene, number of scenes) of every shard."""
         return [(at, min(SHARD, self.scenes - at)) for at in range(0, self.scenes, SHARD)]
 
+    def questions(self) -> int:
+        """How many questions the scenes ask."""
+        return _questions(self.split, self.scenes)
+
+
+@cache
+def _questions(split: str, scenes: int) -> int:
+    return len(load_items(split, scenes))
+
+
+def model_shape() -> tuple[int, int]:
+    """(visual tokens, decoder layers) of the embedded model, from its config alone."""
+    from ..embedded.load import WEIGHTS
+
+    config = json.loads((WEIGHTS / "config.json").read_text())
+    vision = config["vision_config"]
+    side = vision["image_size"] // vision["patch_size"]
+    return side * side, config["text_config"]["num_hidden_layers"]
+
 
 @cache
 def fingerprint() -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engine import prune
-from ..engine.encoding import take_images
+from ..engine.encoding import NOTE, take_images
 from ..engine.trace import Trace
 from ..method.ablations import AttentionOnly
 from ..method.base import InstructionAttention, Method, Plan, VisualTokens
@@ -19,7 +19,8 @@ from .figures import coverage_figures, score_entropy, structure_figures
 from .jobs import Job
 from .sceneqa import Item, encode
 
-#: Per question and job; "first" = what the first stage kept, "last" = what the last one did.
+#: Per question and job; "first" = what the first stage kept, "middle" = what the decoder still sees
+#: half-way.
 Record = dict[str, Any]
 
 
@@ -107,6 +108,7 @@ def answer_shard(
         encoded = model.model.get_image_features(pixel_values=pixels)
     features = torch.stack(list(encoded.pooler_output)).float()
     inputs = _text(model, processor, items)
+    depth = model.config.text_config.num_hidden_layers
     out: dict[str, Record] = {}
     reference: Tensor | None = None
     for job in jobs:
@@ -132,7 +134,8 @@ def answer_shard(
         }
         if method is not None:
             record["selection"] = method.seconds
-            record |= _kept(trace, items, shown, features)
+            read = getattr(encoded, NOTE)["received"] if "encoder" in method.needs else None
+            record |= _kept(trace, items, shown, features, read, depth)
         out[job.key] = record
         advance(len(items))
     return out
@@ -158,24 +161,34 @@ def _text(model: Any, processor: Any, items: Sequence[Item]) -> dict[str, Tensor
     return {name: coded[name] for name in ("input_ids", "attention_mask")}
 
 
-def _kept(trace: Trace, items: Sequence[Item], shown: list[int], features: Tensor) -> Record:
+def _kept(
+    trace: Trace,
+    items: Sequence[Item],
+    shown: list[int],
+    features: Tensor,
+    received: Tensor | None,
+    depth: int,
+) -> Record:
     out: Record = {}
     grid: tuple[int, int] = (items[0].scene.grid, items[0].scene.grid)
     objects = [[set(thing.patches) for thing in item.scene.objects] for item in items]
     asked = [set(item.question.patches) for item in items]
-    if not trace.images[0].stages:  # the budget is all tokens
+    stages = trace.images[0].stages
+    if not stages:  # the budget is all tokens
         return out
-    for name, number in (("first", 0), ("last", -1)):
+    early = [number for number, stage in enumerate(stages) if stage.layer < depth // 2]
+    for name, number in (("first", 0), ("middle", max(early, default=0))):
         kept = torch.stack([image.stages[number].kept for image in trace.images])
         figures: dict[str, Any] = structure_figures(features[shown], kept, grid)
         figures = {key: _rounded(value) for key, value in figures.items()}
         figures |= coverage_figures([set(k.tolist()) for k in kept], objects, asked)
         out[name] = figures | {"kept": kept.shape[1]}
-    scored = [s.scores for s in trace.images[0].stages if s.scores is not None]
+    scored = [number for number, stage in enumerate(stages) if stage.scores is not None]
     if scored:
-        stage = [s.scores is not None for s in trace.images[0].stages].index(True)
-        scores = torch.stack([image.stages[stage].scores for image in trace.images])  # type: ignore[misc]
-        out["entropy"] = _rounded(score_entropy(scores))
+        scores = [image.stages[scored[0]].scores for image in trace.images]
+        out["entropy"] = _rounded(score_entropy(torch.stack([s for s in scores if s is not None])))
+    elif received is not None:
+        out["entropy"] = _rounded(score_entropy(received[shown]))
     return out
 
 

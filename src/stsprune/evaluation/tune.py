@@ -1,70 +1,136 @@
-"""Choose STS's defaults on the validation split: `python -m stsprune.evaluation.tune --out FILE`.
+"""Choosing settings on the validation split: one search, the same for every method.
 
-A coordinate search, small enough for a laptop: first the repulsion's settings without a semantic
-stage, then layer, ratio and query rule with the best of them. Every trial is kept in the file, and
-trials that it already holds are not run again.
+A method's steps are walked in order; each is a grid over some settings with the others held at
+the best so far, so that a search over six settings stays at some ten trials each. The score is the
+mean accuracy over the budgets; a setting that reaches fewer budgets loses to one that reaches more.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import Any
 
-import typer
+from ..method import methods
+from .jobs import Job, make_jobs
+from .runner import Setup, read_shard, run, shard_path
+from .sceneqa import load_items
 
-from ..embedded import load_embedded
-from ..method import STS
-from .sceneqa import accuracy, answers, load_items
+Settings = dict[str, Any]
+Step = Mapping[str, Sequence[Any]]
 
-REPULSION = {"space": (0.0, 0.1, 0.3), "exponent": (1.0, 2.0, 4.0)}
-FILTER = {"layer": (1, 2, 3, 4, 5), "ratio": (1.15, 1.25, 1.5, 2.0), "queries": ("last", "all")}
+REPULSION: Step = {"space": (0.1, 0.2, 0.3, 0.4, 0.5), "exponent": (2.0, 4.0, 6.0)}
+FILTER: Step = {"layer": (1, 2, 3), "ratio": (1.25, 1.5, 1.75, 2.0)}
+QUERIES: Step = {"queries": ("peak", "last", "all")}
+WITHDRAWAL: Step = {"withdraw": (None, 0.5, 0.625, 0.75)}
 
-
-def main(
-    out: Annotated[Path, typer.Option(help="JSON file of trials; resumed when it exists.")],
-    scenes: Annotated[int, typer.Option(min=1)] = 60,
-    budgets: Annotated[str, typer.Option(help="Tokens, with commas.")] = "36,16",
-) -> None:
-    """Search on validation scenes; the best setting has the highest mean over the budgets."""
-    model, processor = load_embedded()
-    items = load_items("validation", scenes)
-    tokens = [int(text) for text in budgets.split(",")]
-    trials: list[dict[str, Any]] = json.loads(out.read_text()) if out.exists() else []
-
-    def mean_accuracy(settings: dict[str, Any]) -> float:
-        scores = []
-        for budget in tokens:
-            trial = {"scenes": scenes, "budget": budget, **settings}
-            known = [t for t in trials if {k: v for k, v in t.items() if k != "accuracy"} == trial]
-            if not known:
-                given = answers(model, processor, items, STS(budget, **settings))
-                known = [{**trial, "accuracy": round(accuracy(items, given)["all"], 4)}]
-                trials.extend(known)
-                _write(out, trials)
-                print(json.dumps(known[0]), flush=True)
-            scores.append(known[0]["accuracy"])
-        return sum(scores) / len(scores)
-
-    stage_one = [{**s, "semantics": False} for s in _grid(REPULSION)]
-    best = {k: v for k, v in max(stage_one, key=mean_accuracy).items() if k != "semantics"}
-    both = max(({**best, **s} for s in _grid(FILTER)), key=mean_accuracy)
-    print("best:", json.dumps(both), f"mean accuracy {mean_accuracy(both):.4f}")
+#: method -> its steps; methods that are not named have nothing to choose.
+STEPS: dict[str, tuple[Step, ...]] = {
+    "sts": (REPULSION, FILTER, QUERIES, WITHDRAWAL),
+    "structure-only": (REPULSION,),
+    "no-filter": (REPULSION, WITHDRAWAL),
+    "no-withdrawal": (REPULSION, FILTER, QUERIES),
+    "semantics-only": ({"layer": (0, 1)}, QUERIES, WITHDRAWAL),
+    "space=0": ({"exponent": (2.0, 4.0, 6.0)}, FILTER),
+    "space=1": ({"exponent": (2.0, 4.0, 6.0)}, FILTER),
+    "swapped": ({"pool": (1.25, 1.5, 2.0, 3.0)}, QUERIES),
+    "fastv": ({"layer": (0, 1, 2)},),
+    "sparsevlm": ({"recycle": (True, False)},),
+    "visionzip": ({"dominant": (0.25, 0.5, 0.675, 0.84375, 0.95)},),
+    "vispruner": ({"important": (0.1, 0.25, 0.5, 0.75)},),
+    "dart": ({"layer": (0, 1, 2)}, {"pivots": (2, 4, 8)}),
+    "cdpruner": ({"strength": (0.0, 0.5, 1.0)},),
+}
 
 
-def _grid(options: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
-    values = itertools.product(*options.values())
-    return [dict(zip(options, combination, strict=True)) for combination in values]
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method: accuracy per budget that it reaches, and how many others it beat."""
+
+    name: str
+    settings: Settings
+    accuracy: dict[int, float]
+
+    @property
+    def score(self) -> tuple[int, float]:
+        """More budgets first, then the mean accuracy over them."""
+        return len(self.accuracy), fmean(self.accuracy.values()) if self.accuracy else 0.0
 
 
-def _write(path: Path, trials: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".tmp")
-    fresh.write_text("[\n" + ",\n".join(" " + json.dumps(t) for t in trials) + "\n]\n")
-    os.replace(fresh, path)
+def search(
+    folder: Path,
+    setup: Setup,
+    names: Sequence[str],
+    budgets: Sequence[int],
+    shape: tuple[int, int],
+    processes: int = 1,
+    begin: Callable[[int, int], object] = lambda round_, work: None,
+    advance: Callable[[int], object] = lambda n: None,
+) -> dict[str, list[Trial]]:
+    """Walk all methods' steps side by side; a method's trials in order, its default first.
+
+    folder: an opened run, see `runner.open_folder`; trials that it holds are not run again.
+    shape: (visual tokens, decoder layers) of the model. begin: called before each round with its
+    number and the jobs in it; advance: see `runner.run`.
+    Ties keep the earlier trial, so that a setting is only left for a better one.
+    """
+    trials: dict[str, list[Trial]] = {name: [] for name in names}
+    for number in range(rounds(names)):
+        fresh: list[tuple[str, Settings, list[Job]]] = []
+        for name in names:
+            known = [_full(name, trial.settings) for trial in trials[name]]
+            for settings in _round(name, number, trials[name]):
+                if _full(name, settings) not in known:
+                    known.append(_full(name, settings))
+                    jobs, _ = make_jobs([name], budgets, *shape, 1, {name: settings})
+                    fresh.append((name, settings, jobs[1:]))
+        everything = [Job.unpruned(), *(job for _, _, jobs in fresh for job in jobs)]
+        begin(number, len(everything))
+        run(folder, setup, everything, processes, advance)
+        scores = _accuracies(folder, setup, everything)
+        for name, settings, jobs in fresh:
+            accuracy = {job.budget: scores[job.stored] for job in jobs if job.budget is not None}
+            trials[name].append(Trial(name, settings, accuracy))
+    return trials
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """The highest score; the earlier of two equal ones."""
+    return max(trials, key=lambda trial: trial.score)
+
+
+def rounds(names: Sequence[str]) -> int:
+    """How many rounds `search` walks: the defaults, then the longest list of steps."""
+    return 1 + max((len(STEPS.get(name, ())) for name in names), default=0)
+
+
+def _round(name: str, number: int, trials: Sequence[Trial]) -> list[Settings]:
+    if number == 0:
+        return [{}]
+    steps = STEPS.get(name, ())
+    if number > len(steps):
+        return []
+    best, step = best_trial(trials).settings, steps[number - 1]
+    return [
+        {**best, **dict(zip(step, values, strict=True))}
+        for values in itertools.product(*step.values())
+    ]
+
+
+def _full(name: str, settings: Settings) -> Any:
+    return methods()[name](1, **settings)
+
+
+def _accuracies(folder: Path, setup: Setup, jobs: Sequence[Job]) -> dict[str, float]:
+    """Accuracy by `Job.stored`."""
+    right: dict[str, list[bool]] = {job.stored: [] for job in jobs}
+    for first, count in setup.shards():
+        records = read_shard(shard_path(folder, first, count))
+        wanted = [item.question.answer for item in load_items(setup.split, count, start=first)]
+        for job in jobs:
+            given = records[job.stored]["answer"]
+            right[job.stored] += [a == b for a, b in zip(given, wanted, strict=True)]
+    return {stored: fmean(marks) for stored, marks in right.items()}

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import real_tokens
 from stsprune.selection.dpp import greedy_dpp
 from stsprune.selection.maxmin import cosines
@@ -24,9 +25,17 @@ class CDPruner(Method):
     scaled over the image; greedy MAP (section 3.3).
     Differs from the paper: it takes r from CLIP's text tower, which a VLM does not carry. Here r =
     - mean over text tokens of cos(f_j, t), with the VLM's own text embeddings; the sign is theirs.
+    strength: L = diag(r^strength) S diag(r^strength), published 1; 0 = diversity alone.
     """
 
     reads_text: ClassVar[bool] = True
+
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.strength <= 10:
+            raise InvalidArgumentError(f"strength must be in [0, 10], got {self.strength!r}")
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
@@ -35,7 +44,7 @@ class CDPruner(Method):
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """See `selection.dpp.greedy_dpp`."""
         kernel = cosines(visual.features)
-        relevance = _relevance(visual)
+        relevance = _relevance(visual) ** self.strength
         return greedy_dpp(relevance[:, :, None] * kernel * relevance[:, None], keep)
 
 

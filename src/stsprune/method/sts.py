@@ -43,7 +43,7 @@ class STS(Method):
         because the text has read the picture (Lin et al., Visual Tokens Withdrawal, 2405.05803);
         the layers before get the budget saved there, as far as they can use it. None = never.
     structure, semantics: leave a stage out; not both.
-    The defaults were tuned on SceneQA's validation split (docs/data/tuned.json).
+    The defaults were tuned on SceneQA's validation split (evaluation/tuned.json, `stsprune tune`).
     """
 
     space: float = SPACE

@@ -1,0 +1,258 @@
+"""From the records of a run to its figures: accuracy with intervals, tests, structure, cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..embedded.questions import FAMILIES, questions
+from ..embedded.scenes import scene
+from ..engine.costs import kv_cache_bytes, prefill_flops, tokens_per_layer
+from ..method import Method
+from .blind import Blind
+from .figures import FIGURES
+from .jobs import Job, Refused
+from .runner import Setup, describe, read_shard, shard_path
+from .sceneqa import Item, load_items
+from .stats import bootstrap_interval, holm, mcnemar
+
+BLIND_SCENES = 4000  # training scenes that the blind baseline has read
+MAIN = "sts"  # what the others are tested against
+#: Mean over the families: none weighs more because it has more questions.
+OVERALL = "mean"
+
+
+def summarise(
+    folder: Path,
+    setup: Setup,
+    jobs: Sequence[Job],
+    refused: Sequence[Refused],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    """A JSON document of everything that a finished run says.
+
+    shape: (visual tokens, decoder layers) of the model.
+    rows: one per method and budget. accuracy: family -> [mean, low, high] with a 95 % interval,
+    "mean" over the families, "all" over the questions; relative: accuracy over unpruned;
+    agreement: share of the unpruned model's answers; kl: mean KL divergence of the answer's
+    distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept
+    and of what the decoder still sees half-way; against: the paired test of STS with this method at this budget (wins: only STS is
+    right; p: exact McNemar; p_holm: corrected over the methods of a budget).
+    """
+    items: list[Item] = []
+    records: dict[str, list[dict[str, Any]]] = {job.stored: [] for job in jobs}
+    for first, count in setup.shards():
+        part = load_items(setup.split, count, start=first)
+        items += part
+        shard = read_shard(shard_path(folder, first, count))
+        for stored, mine in records.items():
+            mine.append(shard[stored])
+    names = [name for name in FAMILIES if any(i.question.family == name for i in items)]
+    judge = _Judge(items, names)
+    config, length = _text_config(), _text_length(items)
+    whole = records[Job.unpruned().stored]
+    unpruned = _joined(whole, "answer")
+    rows = [
+        _row(judge, runs, [records[run.stored] for run in runs], unpruned, config, shape, length)
+        for runs in _grouped(jobs)
+    ]
+    base = next(row for row in rows if row["budget"] is None)
+    for row in rows:
+        row["relative"] = row["accuracy"][OVERALL][0] / base["accuracy"][OVERALL][0]
+        row["speed"] = base["seconds"] / row["seconds"]
+    _test_pairs(rows, judge)
+    for row in rows:
+        row.pop("right")
+    return {
+        **describe(setup),
+        "questions": len(items),
+        "families": names,
+        "visual_tokens": shape[0],
+        "layers": shape[1],
+        "budgets": sorted({job.budget for job in jobs if job.budget is not None}, reverse=True),
+        "blind": _blind(items, setup, shape[0], judge),
+        "rows": rows,
+        "refused": [asdict(one) for one in refused],
+    }
+
+
+class _Judge:
+    """Marks answers, per family and over all."""
+
+    def __init__(self, items: Sequence[Item], families: Sequence[str]) -> None:
+        self.wanted = [item.question.answer for item in items]
+        self.scenes = [item.scene.index for item in items]
+        self.families = {
+            name: [n for n, item in enumerate(items) if item.question.family == name]
+            for name in families
+        }
+
+    def marks(self, given: Sequence[str]) -> list[bool]:
+        return [a == b for a, b in zip(given, self.wanted, strict=True)]
+
+    def accuracy(self, marks: Sequence[float]) -> dict[str, list[float]]:
+        """[mean, low, high] of every family, of their mean and of all questions."""
+        groups = list(self.families.values())
+        return {
+            OVERALL: self._interval(marks, groups),
+            "all": self._interval(marks, [range(len(marks))]),
+            **{name: self._interval(marks, [mine]) for name, mine in self.families.items()},
+        }
+
+    def _interval(self, marks: Sequence[float], groups: Sequence[Sequence[int]]) -> list[float]:
+        mean = fmean(fmean(marks[n] for n in group) for group in groups)
+        low, high = bootstrap_interval(marks, self.scenes, groups)
+        return [round(value, 5) for value in (mean, low, high)]
+
+
+def _grouped(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Seeds of one method and budget together, in the order of the jobs."""
+    groups: dict[tuple[str, int | None], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.name, job.budget), []).append(job)
+    return list(groups.values())
+
+
+def _row(
+    judge: _Judge,
+    runs: Sequence[Job],
+    records: Sequence[list[dict[str, Any]]],
+    unpruned: Sequence[str],
+    text_config: Any,
+    shape: tuple[int, int],
+    text: float,
+) -> dict[str, Any]:
+    job, count = runs[0], len(judge.wanted)
+    answers = [_joined(mine, "answer") for mine in records]
+    marks = [judge.marks(given) for given in answers]
+    mean = [fmean(one[n] for one in marks) for n in range(count)]
+    same = [[a == b for a, b in zip(given, unpruned, strict=True)] for given in answers]
+    seconds = [sum(part["seconds"] for part in mine) for mine in records]
+    row: dict[str, Any] = {
+        "name": job.name,
+        "budget": job.budget,
+        "runs": len(runs),
+        "settings": {} if job.method is None else _settings(job.method),
+        "accuracy": judge.accuracy(mean),
+        "agreement": fmean(fmean(one) for one in same),
+        "kl": fmean(fmean(_joined(mine, "kl")) for mine in records),
+        "seconds": fmean(seconds) / count,
+        "selection": fmean(sum(p.get("selection", 0.0) for p in mine) for mine in records) / count,
+        **_cost(job, text_config, shape, text),
+        "right": marks[0],
+    }
+    for stage in ("first", "middle"):
+        if stage in records[0][0]:
+            row[stage] = {
+                name: _mean_figure([part[stage][name] for mine in records for part in mine])
+                for name in FIGURES
+            }
+            row[stage]["kept"] = records[0][0][stage]["kept"]
+    if "entropy" in records[0][0]:
+        row["entropy"] = fmean(_joined(records[0], "entropy"))
+    return row
+
+
+def _cost(job: Job, config: Any, shape: tuple[int, int], text: float) -> dict[str, Any]:
+    """Visual tokens per layer; FLOPs and KV bytes of one prompt of mean length."""
+    tokens, depth = shape
+    layers = [tokens] * depth
+    if job.method is not None:
+        layers = tokens_per_layer(job.method.plan(tokens, depth), tokens, depth)
+    lengths = [round(text) + count for count in layers]
+    return {
+        "tokens_per_layer": layers,
+        "flops": prefill_flops(config, lengths),
+        "kv_bytes": kv_cache_bytes(config, lengths, 4),
+    }
+
+
+def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
+    for budget in {row["budget"] for row in rows if row["budget"] is not None}:
+        mine = [row for row in rows if row["budget"] == budget]
+        main = [row for row in mine if row["name"] == MAIN]
+        others = [row for row in mine if row["name"] != MAIN]
+        if not main or not others:
+            continue
+        tests = [mcnemar(main[0]["right"], row["right"]) for row in others]
+        corrected = holm([p for _, _, p in tests])
+        for row, (wins, losses, p), p_holm in zip(others, tests, corrected, strict=True):
+            row["against"] = {"wins": wins, "losses": losses, "p": p, "p_holm": p_holm}
+
+
+def _blind(
+    items: Sequence[Item], setup: Setup, tokens: int, judge: _Judge
+) -> dict[str, list[float]]:
+    side = round(tokens**0.5)
+    training = (q for i in range(BLIND_SCENES) for q in questions(scene("train", i, side), 3))
+    guesses = Blind(training).answers([item.question for item in items])
+    return judge.accuracy(judge.marks(guesses))
+
+
+def _settings(method: Method) -> dict[str, Any]:
+    return {
+        field.name: getattr(method, field.name)
+        for field in fields(method)
+        if field.name not in ("budget", "seed")
+    }
+
+
+def _joined(parts: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    return [value for part in parts for value in part[name]]
+
+
+def _mean_figure(parts: Sequence[Sequence[float | None]]) -> float:
+    known = [value for part in parts for value in part if value is not None]
+    return fmean(known) if known else float("nan")
+
+
+def as_csv(document: dict[str, Any]) -> str:
+    """The rows of a summary as a table, one line per method and budget."""
+    families = [OVERALL, "all", *document["families"]]
+    head = ["method", "budget", "runs"]
+    head += [f"{name} {part}" for name in families for part in ("accuracy", "low", "high")]
+    head += ["relative", "agreement", "kl", "wins", "losses", "p", "p_holm", "entropy"]
+    head += [f"{stage} {name}" for stage in ("first", "middle") for name in ("kept", *FIGURES)]
+    head += ["flops", "kv bytes", "ms", "selection ms", "speed", "settings"]
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator="\n")
+    writer.writerow(head)
+    for row in document["rows"]:
+        against = row.get("against", {})
+        line = [row["name"], row["budget"], row["runs"]]
+        line += [value for name in families for value in row["accuracy"][name]]
+        line += [row["relative"], row["agreement"], row["kl"]]
+        line += [against.get(name) for name in ("wins", "losses", "p", "p_holm")]
+        line += [row.get("entropy")]
+        line += [
+            row.get(stage, {}).get(name)
+            for stage in ("first", "middle")
+            for name in ("kept", *FIGURES)
+        ]
+        line += [row["flops"], row["kv_bytes"], 1000 * row["seconds"], 1000 * row["selection"]]
+        line += [row["speed"], json.dumps(row["settings"])]
+        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in line])
+    return sheet.getvalue()
+
+
+def _text_config() -> Any:
+    """The embedded model's decoder config."""
+    from transformers import AutoConfig
+
+    from ..embedded.load import WEIGHTS
+
+    return AutoConfig.from_pretrained(WEIGHTS, local_files_only=True).text_config
+
+
+def _text_length(items: Sequence[Item]) -> float:
+    """Mean tokens of a prompt without its picture: words, USER:, ASSISTANT: and <s>."""
+    from ..embedded.text import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    return fmean(len(tokenizer(f"USER: {i.question.text} ASSISTANT:").input_ids) for i in items)
