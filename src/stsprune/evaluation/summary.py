@@ -41,9 +41,9 @@ def summarise(
     rows: one per method and budget. accuracy: family -> [mean, low, high] with a 95 % interval,
     "mean" over the families, "all" over the questions; relative: accuracy over unpruned;
     agreement: share of the unpruned model's answers; kl: mean KL divergence of the answer's
-    distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept
-    and of what the decoder still sees half-way; against: the paired test of STS with this method at this budget (wins: only STS is
-    right; p: exact McNemar; p_holm: corrected over the methods of a budget).
+    distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept and of
+    what the decoder still sees half-way; against: the paired test of STS with this method at this
+    budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods).
     """
     items: list[Item] = []
     records: dict[str, list[dict[str, Any]]] = {job.stored: [] for job in jobs}

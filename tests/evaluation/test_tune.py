@@ -1,0 +1,66 @@
+"""The search walks its steps, keeps to one rule for all and can be resumed."""
+
+from __future__ import annotations
+
+import pytest
+
+from stsprune.evaluation import tune
+from stsprune.evaluation.jobs import TUNED, make_jobs, tuned_settings
+from stsprune.evaluation.runner import Setup, model_shape, open_folder
+from stsprune.evaluation.tune import STEPS, Trial, best_trial, search
+from stsprune.method import STS, methods
+
+
+def test_search_holds_the_best_and_tries_no_setting_twice(tmp_path, monkeypatch):
+    steps = {"vispruner": ({"important": (0.1, 0.5)},), "fastv": ({"layer": (0, 1)},)}
+    monkeypatch.setattr(tune, "STEPS", steps)
+    setup, begun = Setup("validation", 2), []
+    open_folder(tmp_path / "run", setup)
+
+    def go():
+        begun.clear()
+        return search(
+            tmp_path / "run",
+            setup,
+            ["vispruner", "fastv"],
+            [32, 16],
+            model_shape(),
+            begin=lambda number, jobs: begun.append((number, jobs)),
+        )
+
+    trials = go()
+    # 0.5 is VisPruner's default and 0 is FastV's here: each is tried once.
+    assert [t.settings for t in trials["vispruner"]] == [{}, {"important": 0.1}]
+    assert [t.settings for t in trials["fastv"]] == [{}, {"layer": 1}]
+    assert set(trials["vispruner"][0].accuracy) == {32, 16}
+    assert set(trials["fastv"][0].accuracy) == {32}
+    assert begun == [(0, 1 + 3), (1, 1 + 2)]
+    monkeypatch.setattr("stsprune.evaluation.runner._Worker.answer", None)  # nothing left to do
+    assert go() == trials
+
+
+def test_more_budgets_first_then_accuracy_then_the_earlier():
+    wide = Trial("a", {"x": 1}, {32: 0.5, 16: 0.4})
+    narrow = Trial("a", {"x": 2}, {32: 0.9})
+    equal = Trial("a", {"x": 3}, {32: 0.4, 16: 0.5})
+    assert best_trial([narrow, wide, equal]) is wide
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_fits_its_method(name):
+    for step in STEPS[name]:
+        for setting, values in step.items():
+            for value in values:
+                assert getattr(methods()[name](1, **{setting: value}), setting) == value
+
+
+def test_the_chosen_settings_ship_and_fit():
+    assert TUNED.exists()
+    chosen = tuned_settings()
+    assert set(chosen) == set(methods())
+    jobs, _ = make_jobs(list(methods()), [32], *model_shape(), settings=chosen)
+    assert len(jobs) > len(methods())
+
+
+def test_the_defaults_of_sts_are_what_the_search_chose():
+    assert STS(16, **tuned_settings()["sts"]) == STS(16)
