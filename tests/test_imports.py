@@ -21,6 +21,7 @@ ALLOWED = {
     "embedded": {"errors", "engine"},
     "evaluation": {"errors", "selection", "method", "engine", "embedded"},
     "viz": {"errors", "engine"},
+    "serving": {"errors", "selection", "method", "engine"},
 }
 
 
