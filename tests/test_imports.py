@@ -21,6 +21,7 @@ ALLOWED = {
     "embedded": {"errors", "engine"},
     "evaluation": {"errors", "selection", "method", "engine", "embedded"},
     "viz": {"errors", "engine"},
+    "bench": {"errors", "atomic", "selection", "method", "engine"},
 }
 
 
