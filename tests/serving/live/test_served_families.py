@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import transformers
 from offline import answer, picture
 from tiny import TINY, write
@@ -20,7 +19,7 @@ PROMPTS = [
     ("{} w5 w6", [(24, 24)]),
     ("w5 {} w30 w31 w32 w33", [(60, 40)]),  # the first picture again, another question
 ]
-#: The required two and those that take another way: any resolution, tiles.
+#: The others run with `make test-vllm-all`: each starts an engine.
 EVERY_RUN = ("Qwen2.5-VL", "Qwen3-VL")
 
 
@@ -40,12 +39,14 @@ def engine_answers(folder, mark):
         inputs = processor(
             text=[text.format(*[mark] * len(sizes))], images=images or None, return_tensors="pt"
         )
-        if sizes and "batch_num_images" in inputs:  # vLLM encodes every image for itself
-            inputs["batch_num_images"] = torch.tensor([len(sizes)])
         with prune(model, STS(budget=float(BUDGET), semantics=False)) as trace:
             ids = model.generate(**inputs, max_new_tokens=STEPS, do_sample=False)
         length = inputs["input_ids"].shape[1]
-        dropped = sum(image.visual.tokens - len(image.stages[0].kept) for image in trace.images)
+        dropped = sum(
+            image.visual.tokens - len(image.stages[0].kept)
+            for image in trace.images
+            if image.stages
+        )
         out.append((length - dropped, ids[0, length:].tolist()))
     return out
 

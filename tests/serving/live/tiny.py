@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 SPECIAL = [
@@ -163,7 +164,11 @@ def qwen25() -> tuple[Any, Any]:
 
 def qwen3() -> tuple[Any, Any]:
     config = transformers.Qwen3VLConfig(
-        text_config={**TEXT, "head_dim": 32, "rope_parameters": ROPE},
+        text_config={
+            **TEXT,
+            "head_dim": 32,
+            "rope_parameters": {**ROPE, "mrope_interleaved": True},
+        },
         vision_config={
             **QWEN,
             "hidden_size": 64,
@@ -225,4 +230,15 @@ def write(family: str, folder: Path) -> None:
                 weight.normal_(std=0.15)  # tell places apart: the default makes all tokens alike
         model.get_output_embeddings().weight[: len(SPECIAL)] = 0  # words only
     model.save_pretrained(folder)
+    if family.startswith("LLaVA"):
+        hub_names(folder / "model.safetensors")
     processor.save_pretrained(folder)
+
+
+def hub_names(file: Path) -> None:
+    """The encoder's keys as checkpoints on the hub have them, and vLLM expects them."""
+    weights = {
+        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
+        for name, value in load_file(file).items()
+    }
+    save_file(weights, file, metadata={"format": "pt"})
