@@ -21,6 +21,7 @@ from stsprune.errors import (
     UnsupportedModeError,
 )
 from stsprune.method.base import EncoderView, Method
+from stsprune.selection.upload import upload
 
 from .cache import PrunedCache, adopt
 from .capture import Capture
@@ -198,8 +199,7 @@ class _Engine:
         """Before the inner model: does this call bring images, and where?"""
         self.call = self.prefill = self.step = None
         self.capture.disarm()
-        bound = self.signature.bind_partial(*args, **kwargs).arguments
-        arguments = bound | bound.pop("kwargs", {})
+        arguments = self._arguments(args, kwargs)
         check_inputs(arguments)
         ids = arguments.get("input_ids")
         if ids is None:
@@ -228,6 +228,13 @@ class _Engine:
             else []
         )
 
+    def _arguments(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All of a call's arguments by name."""
+        if not args:
+            return kwargs
+        bound = self.signature.bind_partial(*args, **kwargs).arguments
+        return bound | bound.pop("kwargs", {})
+
     def _seen(self, kind: str, arguments: dict[str, Any], encoded: Any) -> Any:
         """What the encoder is told about the call's images (videos), None = there are none."""
         out = encoded.get(kind)
@@ -246,7 +253,9 @@ class _Engine:
             cache.driver = self
             mask = None if call is None else call.arguments.get("attention_mask")
             self._note_later(cache, mask, kwargs["inputs_embeds"])
-            self.step = self._next(cache, kwargs["inputs_embeds"])
+            step = self._next(cache, kwargs["inputs_embeds"])
+            if not (kwargs["inputs_embeds"].shape[1] == 1 and step.plain):
+                self.step = step
             return args, kwargs | {"attention_mask": None}
         return None
 
@@ -318,7 +327,7 @@ class _Engine:
         sources = layout.sources(len(note["received"]))
 
         def view(bucket: Bucket) -> EncoderView:
-            index = torch.tensor([sources[i] for i in bucket.images], device=note["keys"].device)
+            index = upload([sources[i] for i in bucket.images], note["keys"].device)
             return EncoderView(note["received"][index], note["keys"][index], note["from_cls"])
 
         return view
