@@ -50,8 +50,9 @@ class Group:
 class HeldImages:
     """Images of equal shape and budget whose tokens stay for later questions (reusable=True).
 
-    images and own: their numbers in the batch and their rows, on the host; rows [I]; places [I, K]: where in the cached sequence; kept
-    [I, K]: their visual tokens; layers: (decoder layer, tokens that stay visible behind it).
+    images and own: their numbers in the batch and their rows, on the host; rows [I]; places [I, K]:
+    where in the cached sequence; kept [I, K]: their visual tokens; layers: (decoder layer, tokens
+    that stay visible behind it).
     """
 
     visual: Visual

@@ -17,7 +17,9 @@ from stsprune.selection.share import share_budget
 from stsprune.selection.upload import upload
 
 from .cache import Group, HeldImages, PrunedCache
+from .costs import selection_flops, tokens_per_layer
 from .deepstack import Deepstack
+from .gain import BALANCE, expected_share
 from .layout import Bucket, Layout, buckets
 from .masks import Span, causal_mask, patterned_mask, window_of, windowed
 from .rotary import rotary
@@ -158,6 +160,24 @@ class Prefill:
             "attention_mask": None,
         }
 
+    def expected_share(self, embeds: Tensor) -> float:
+        """Expected time of this prefill over the unpruned one, see `gain`; host numbers only."""
+        layout, config = self.layout, self.decoder.config
+        depth = len(self.decoder.layers)
+        unpruned = [[count] * depth for count in layout.valid_counts]
+        pruned = [list(row) for row in unpruned]
+        selection = 0
+        for bucket, plan in zip(layout.buckets, self.plans, strict=True):
+            tokens = bucket.visual.tokens
+            held = tokens_per_layer(plan, tokens, depth)
+            for image in bucket.images:
+                row = pruned[layout.image_rows[image]]
+                row[:] = [n - tokens + kept for n, kept in zip(row, held, strict=True)]
+                if plan.structure is not None:
+                    selection += selection_flops(tokens, embeds.shape[-1])
+        balance = BALANCE.get(embeds.device.type, BALANCE["cuda"])
+        return expected_share(config, unpruned, pruned, selection, embeds.itemsize, balance)
+
     def _share(self, embeds: Tensor) -> None:
         """Replace budget and plans of every image by its share of the prompt's budget."""
         layout, total, method = self.layout, self.settings.budget_total, self.method
@@ -199,7 +219,9 @@ class Prefill:
         behind = self.past[0].width if self.past else 0
         places = self.place[bucket.rows[:, None], bucket.columns.gather(1, kept)] + behind
         own = tuple(self.layout.image_rows[image] for image in bucket.images)
-        return HeldImages(bucket.visual, bucket.images, own, bucket.rows, places, kept, plan.semantics)
+        return HeldImages(
+            bucket.visual, bucket.images, own, bucket.rows, places, kept, plan.semantics
+        )
 
     def read(self, layer: int, queries: Tensor, keys: Tensor, scale: float) -> None:
         """Semantic stage: score the tokens that this layer holds and drop the lowest."""
