@@ -22,6 +22,7 @@ ALLOWED = {
     "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic"},
     "viz": {"errors", "engine", "atomic"},
     "bench": {"errors", "atomic", "selection", "method", "engine"},
+    "serving": {"errors", "selection", "method", "engine"},
 }
 
 
