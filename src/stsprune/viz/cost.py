@@ -93,11 +93,12 @@ def _steps(axes: Any, rows: dict[str, Row], looks: dict[str, Mark], theme: Theme
         axes.annotate(
             same[0] if len(same) == 1 else f"{same[0]} and {len(same) - 1} more",
             (depth, layers[-1]),
-            (depth + 0.15, end),
+            (depth + 0.55, end),
             va="center",
             fontsize=8,
             color=look.colour,
             annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": look.colour, "lw": 0.6, "shrinkB": 0},
         )
     axes.set_xlim(0, depth)
     axes.set_ylim(bottom=0)

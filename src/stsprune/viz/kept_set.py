@@ -118,7 +118,7 @@ def relevance_plot(document: Document, theme: Theme) -> Any:
                 alpha=0.7 if look.plain else 1,
                 zorder=look.front,
             )
-        axes.margins(0.15, 0.1)
+        axes.margins(0.2, 0.1)
         axes.set_title(f"{budget} tokens")
         axes.set_xlabel("diversity: effective rank half-way")
         axes.set_ylabel("relevance: asked tokens kept, %")

@@ -137,7 +137,7 @@ def label_points(
     panel = tuple(axes.bbox.extents * scale)
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots.values()]
     for name in sorted(points, key=lambda name: -looks[name].front):
-        wide, (x, y), look = 0.62 * size * len(name), spots[name], looks[name]
+        wide, (x, y), look = 0.56 * size * len(name), spots[name], looks[name]
         corners = [
             (x + 7 if right else x - 7 - wide, y + lift - high / 2)
             for lift in (0, 6, -6, 11, -11)
@@ -148,7 +148,7 @@ def label_points(
             boxes,
             key=lambda box: (
                 sum(_overlap(box, other) for other in taken)
-                + 9 * (_area(box) - _overlap(box, panel))
+                + 3 * (_area(box) - _overlap(box, panel))
             ),
         )
         taken.append(best)

@@ -42,7 +42,10 @@ ACCURACY = Plot(
     "prune inside the decoder alone cannot reach the smallest budgets.",
 )
 FAMILIES = Plot(
-    "families", family_plot, "Accuracy against budget, per question family", "As above."
+    "families",
+    family_plot,
+    "Accuracy against budget, per question family",
+    "The interval is drawn for STS alone, the table below has every number.",
 )
 BASELINES = Plot(
     "baselines",
@@ -122,8 +125,8 @@ def _walls(out: Path, walls: Sequence[Any]) -> str:
             out,
             f"kept-{number}",
             partial(wall_plot, wall),
-            f"What each method keeps for the question: {wall.question}",
-            f"Question: {wall.question} Right answer: {wall.wanted}. At {wall.budget} tokens per "
+            f"What each method keeps, question {number}",
+            f"“{wall.question}” Right answer: {wall.wanted}. At {wall.budget} tokens per "
             "layer. Bright: kept by the first stage; framed: still there after the second. Above "
             "each picture: tokens after each stage, and the method's answer.",
             wide=1000,
