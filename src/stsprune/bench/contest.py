@@ -101,7 +101,7 @@ class Contestant:
     def run(self) -> dict[str, float]:
         """One greedy answer of `new_tokens`: milliseconds of its parts, bytes of its cache."""
         scene = self.scene
-        model, device = scene.model, scene.device
+        device = scene.device
         cuda = torch.device(device).type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
@@ -109,15 +109,14 @@ class Contestant:
         with self.context():
             ttft = clock(lambda: out.append(self._prefill()), device)
             peak = torch.cuda.max_memory_allocated(device) if cuda else 0
-            token, cache = out[0]
-            kv = cache_bytes(cache)
-            steps = clock(lambda: self._decode(token, cache), device)
+            kv = cache_bytes(out[0][1])
+            steps = clock(lambda: self._decode(*out[0]), device)
         result = {"ttft": ttft, "kv_bytes": float(kv), "total": ttft + steps}
         if scene.new_tokens > 1:
             result["decode"] = steps / (scene.new_tokens - 1)
         if cuda:
             result["peak_bytes"] = float(peak)
-        del out, token, cache
+        out.clear()
         return result | self.parts()
 
     def parts(self) -> dict[str, float]:
