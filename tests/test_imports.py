@@ -19,8 +19,8 @@ ALLOWED = {
     "method": {"errors", "selection"},
     "engine": {"errors", "selection", "method"},
     "embedded": {"errors", "engine"},
-    "evaluation": {"errors", "selection", "method", "engine", "embedded"},
-    "viz": {"errors", "engine"},
+    "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic"},
+    "viz": {"errors", "engine", "atomic"},
 }
 
 

@@ -47,6 +47,8 @@ def test_eval_writes_what_it_prints(written):
     ]
     for row, line in zip(document["rows"], table, strict=True):
         assert float(line["mean accuracy"]) == pytest.approx(row["accuracy"]["mean"][0], rel=1e-4)
+    assert "--scenes 3 --method sts,random,fastv --budget 0.25,8 --seeds 2" in document["command"]
+    assert str(out) not in json.dumps(document)
     report = (out / "report.html").read_text()
     assert "sts" in report
     assert "fastv" in report

@@ -13,7 +13,6 @@ from stsprune.evaluation import answers, load_items
 from stsprune.evaluation.jobs import Job, make_jobs
 from stsprune.evaluation.runner import (
     HEADER,
-    Setup,
     missing,
     model_shape,
     open_folder,

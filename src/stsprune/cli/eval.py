@@ -38,6 +38,7 @@ def evaluate(
 
     from .budget import token_budgets
     from .progress import answering
+    from .versions import versions
 
     for name, value, allowed in (
         ("split", split, ("validation", "test")),
@@ -60,6 +61,11 @@ def evaluate(
         bar.start("answering", answered * len(todo))
         run(out, setup, jobs, processes, bar.advance)
     document = summarise(out, setup, jobs, refused, shape)
+    document["command"] = (
+        f"stsprune eval --split {split} --scenes {scenes} --method {method} --budget {budget} "
+        f"--seeds {seeds} --positions {positions} --settings {settings}"
+    )
+    document |= {"settings": settings, "seeds": seeds, "versions": versions()}
     write_json(out / "summary.json", document)
     write_text(out / "summary.csv", as_csv(document))
     save_report(out, document, gallery(setup, names, budgets, chosen))

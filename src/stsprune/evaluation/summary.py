@@ -43,7 +43,8 @@ def summarise(
     agreement: share of the unpruned model's answers; kl: mean KL divergence of the answer's
     distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept and of
     what the decoder still sees half-way; against: the paired test of STS with this method at this
-    budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods).
+    budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods), on all
+    questions and per family.
     """
     items: list[Item] = []
     records: dict[str, list[dict[str, Any]]] = {job.stored: [] for job in jobs}
@@ -180,10 +181,25 @@ def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
         others = [row for row in mine if row["name"] != MAIN]
         if not main or not others:
             continue
-        tests = [mcnemar(main[0]["right"], row["right"]) for row in others]
-        corrected = holm([p for _, _, p in tests])
-        for row, (wins, losses, p), p_holm in zip(others, tests, corrected, strict=True):
-            row["against"] = {"wins": wins, "losses": losses, "p": p, "p_holm": p_holm}
+        everything = range(len(main[0]["right"]))
+        for row, test in zip(others, _tests(main[0], others, everything), strict=True):
+            row["against"] = test | {"families": {}}
+        for family, index in judge.families.items():
+            for row, test in zip(others, _tests(main[0], others, index), strict=True):
+                row["against"]["families"][family] = test
+
+
+def _tests(
+    main: dict[str, Any], others: Sequence[dict[str, Any]], index: Sequence[int]
+) -> list[dict[str, Any]]:
+    """`main` against each of the others on some questions."""
+    mine, *theirs = ([row["right"][n] for n in index] for row in (main, *others))
+    tests = [mcnemar(mine, marks) for marks in theirs]
+    corrected = holm([p for _, _, p in tests])
+    return [
+        {"wins": wins, "losses": losses, "p": p, "p_holm": p_holm}
+        for (wins, losses, p), p_holm in zip(tests, corrected, strict=True)
+    ]
 
 
 def _blind(
