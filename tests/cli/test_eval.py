@@ -60,7 +60,14 @@ def test_eval_again_answers_nothing_twice(written, monkeypatch):
     result = call(*SMALL, "--out", out)
     assert result.exit_code == 0, result.stderr
     assert json.loads((out / "summary.json").read_text()) == document
-    for word in ("unpruned", "random", "McNemar", "fastv at 8: budget must be at least"):
+    for word in (
+        "unpruned",
+        "blind",
+        "STS wins",
+        "random",
+        "McNemar",
+        "fastv at 8: budget must be at least",
+    ):
         assert word in result.stdout
     assert f"report: {out / 'report.html'}" in result.stderr
 
