@@ -21,6 +21,8 @@ ALLOWED = {
     "embedded": {"errors", "engine"},
     "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic"},
     "viz": {"errors", "engine", "atomic"},
+    "bench": {"errors", "atomic", "selection", "method", "engine"},
+    "serving": {"errors", "selection", "method", "engine"},
 }
 
 

@@ -74,6 +74,9 @@ def test_the_paired_test_is_on_the_same_questions(document, finished):
     assert (against["wins"], against["losses"], against["p"]) == (wins, losses, p)
     assert p <= against["p_holm"] <= 2 * p + 1e-12
     assert "against" not in row(document, "sts", 8)
+    parts = against["families"].values()
+    assert sum(part["wins"] for part in parts) == wins
+    assert sum(part["losses"] for part in parts) == losses
 
 
 def test_unpruned_is_its_own_measure(document):

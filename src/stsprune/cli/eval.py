@@ -66,6 +66,8 @@ def evaluate(
         f"--seeds {seeds} --positions {positions} --settings {settings}"
     )
     document |= {"settings": settings, "seeds": seeds, "versions": versions()}
+    variants = "stsprune.method.ablations"
+    document["ablations"] = [name for name in names if methods()[name].__module__ == variants]
     write_json(out / "summary.json", document)
     write_text(out / "summary.csv", as_csv(document))
     save_report(out, document, gallery(setup, names, budgets, chosen))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from stsprune.errors import MissingWeightsError
+from stsprune.errors import InvalidArgumentError, MissingWeightsError
 
 from .model import IMAGE_MEAN, IMAGE_STD
 from .text import CHAT_TEMPLATE, build_tokenizer
@@ -24,16 +24,21 @@ def load_embedded(device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-    if not (WEIGHTS / "model.safetensors").exists():
-        raise MissingWeightsError(
-            f"the embedded weights are missing from {WEIGHTS.name}/: reinstall stsprune, or train "
-            "them with `python -m stsprune.embedded.train`"
-        )
+    check_weights()
     model = LlavaForConditionalGeneration.from_pretrained(
         WEIGHTS, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True
     )
     processor = LlavaProcessor.from_pretrained(WEIGHTS, local_files_only=True)
     return model.eval().to(device), processor
+
+
+def check_weights() -> None:
+    """Raises MissingWeightsError where the package was built without its weights."""
+    if not (WEIGHTS / "model.safetensors").exists():
+        raise MissingWeightsError(
+            f"the embedded weights are missing from {WEIGHTS.name}/: reinstall stsprune, or train "
+            "them with `python -m stsprune.embedded.train`"
+        )
 
 
 def build_processor(model: Any) -> Any:
@@ -69,4 +74,27 @@ def export(model: Any, folder: Path) -> None:
     build_processor(model).save_pretrained(fresh)
     (fresh / "model.safetensors").chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def export_hub(folder: Path) -> None:
+    """Write the embedded model as checkpoints on the hub are: float16, the encoder's old key names.
+
+    transformers reads both forms, serving engines only this one. Written atomically. Raises
+    InvalidArgumentError where `folder` exists and MissingWeightsError as `load_embedded` does.
+    """
+    from safetensors.torch import load_file, save_file
+
+    if folder.exists():
+        raise InvalidArgumentError(f"folder must not exist yet, got {str(folder)!r}")
+    check_weights()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(WEIGHTS, fresh)
+    weights = {
+        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
+        for name, value in load_file(fresh / "model.safetensors").items()
+    }
+    save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
     fresh.rename(folder)
