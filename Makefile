@@ -1,15 +1,18 @@
-# make demo | test | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | eval | lint | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+eval: $(READY)
+	$(BIN)/stsprune eval --scenes 500 --out runs/eval
 
 lint: $(READY)
 	$(BIN)/ruff check .

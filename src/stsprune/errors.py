@@ -29,3 +29,7 @@ class NestedPruneError(StsPruneError, RuntimeError):
 
 class MissingWeightsError(StsPruneError, FileNotFoundError):
     """The package was built without its embedded weights."""
+
+
+class NoGainWarning(UserWarning):
+    """Pruning is expected to save no time in this prompt's prefill."""

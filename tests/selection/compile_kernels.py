@@ -9,7 +9,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stsprune.selection.kernels import repulsion
+from stsprune.selection.kernels import attention, repulsion
 
 OPTIONS = {"enable_fp_fusion": False}
 TARGET = GPUTarget("cuda", 90, 32)
@@ -39,3 +39,12 @@ GREEDY = {
 }
 for block, swaps, warps in ((1024, False, 4), (1024, True, 4), (16384, False, 16)):
     build(repulsion._greedy, GREEDY, {"BLOCK": block, "SWAPS": swaps}, warps)
+
+NUMBERS = ("length", "tokens", "width", "group")
+STRIDES = ("q_image", "q_head", "q_row", "k_image", "k_head", "k_row")
+SCORES = dict.fromkeys((*NUMBERS, *STRIDES), "i32") | {"scale": "fp32"}
+SCORES |= {"queries": "*bf16", "keys": "*bf16"}
+SCORES |= dict.fromkeys(("weights", "rows", "totals"), "*fp32")
+BLOCKS = {"BLOCK_T": 16, "BLOCK_N": 64, "BLOCK_D": 128}
+for peak in (False, True):
+    build(attention._scores, SCORES, BLOCKS | {"PEAK": peak}, 4)

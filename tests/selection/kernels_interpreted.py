@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from stsprune.selection import cell_centres
+from stsprune.selection.attention import instruction_scores, peak_scores, query_weights
 from stsprune.selection.distance import potentials
 from stsprune.selection.kernels import interpreted
+from stsprune.selection.kernels.attention import fused_scores
 from stsprune.selection.kernels.repulsion import fused_greedy
 from stsprune.selection.reference import greedy_reference, most_isolated
 from stsprune.selection.swaps import best_swaps
@@ -82,3 +84,27 @@ def test_nan_stays_inside():
     table = torch.full((1, 5, 5), torch.nan)
     picked = fused_greedy(table, torch.tensor([0]), 5)
     assert ((picked >= 0) & (picked < 5)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "length", "tokens", "width"),
+    [(4, 2, 1, 5, 16), (4, 4, 21, 130, 24), (6, 1, 16, 64, 32)],
+)
+def test_scores(heads, kv_heads, length, tokens, width, dtype):
+    generator = torch.Generator().manual_seed(heads)
+    shape = (2, length, heads, width)  # as attention modules hold them: heads behind tokens
+    queries = torch.randn(shape, generator=generator).to(dtype).transpose(1, 2)
+    keys = torch.randn(2, kv_heads, tokens, width, generator=generator).to(dtype)
+    counts, scale = [length, max(1, length // 2)], width**-0.5 * 4
+    for rule in ("all", "last"):
+        weights = query_weights(counts, length, rule, torch.device("cpu"))
+        torch.testing.assert_close(
+            fused_scores(queries, keys, weights, scale, peak=False),
+            instruction_scores(queries, keys, weights, scale),
+        )
+    real = (query_weights(counts, length, "all", torch.device("cpu")) > 0).float()
+    torch.testing.assert_close(
+        fused_scores(queries, keys, real, scale, peak=True),
+        peak_scores(queries, keys, counts, scale),
+    )

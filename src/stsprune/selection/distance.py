@@ -32,7 +32,7 @@ def squared_distances(
     """
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(features.dtype, torch.float32)
-        where = positions.to(device=features.device, dtype=dtype)
+        where = positions.to(device=features.device, dtype=dtype, non_blocking=True)
         batch, tokens, _ = features.shape
         if features.device.type != "cpu" or tokens < SPLIT:
             return _finish(_gram(_scaled(features)), space, _place(where, space, offset), then)

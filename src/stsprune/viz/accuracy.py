@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from .marks import Mark, Theme, marks
+from .marks import Theme, legend, marks
 from .rows import (
     MAIN,
     OVERALL,
     Document,
+    Row,
     accuracy,
     apart,
     baselines,
     budgets,
     curve,
-    leaders,
     methods,
     unpruned,
 )
@@ -30,6 +30,7 @@ def accuracy_plot(document: Document, theme: Theme) -> Any:
     axes = figure.add_subplot()
     names = [name for name in methods(document) if name == MAIN or name in baselines(document)]
     _curves(axes, document, OVERALL, names or methods(document), theme)
+    _guess(axes, document, OVERALL, theme)
     axes.set_title("Accuracy, mean over the question families (95 % intervals)", pad=10)
     axes.set_ylabel("accuracy, %")
     axes.set_xlabel("visual tokens per layer, on average")
@@ -47,18 +48,21 @@ def family_plot(document: Document, theme: Theme) -> Any:
     columns = min(4, len(families))
     lines = -(-len(families) // columns)
     figure = Figure(figsize=(10, 0.5 + 2.35 * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     names = [name for name in methods(document) if name == MAIN or name in baselines(document)]
     for place, family in enumerate(families):
         axes = grid[place // columns][place % columns]
         _curves(axes, document, family, names or methods(document), theme, small=True)
         axes.set_title(family)
+        axes.tick_params(labelbottom=place + columns >= len(families))
         if place % columns == 0:
             axes.set_ylabel("accuracy, %")
+    for axes, family in zip(grid.ravel(), families, strict=False):
+        _guess(axes, document, family, theme, small=True)
     for place in range(len(families), lines * columns):
         grid[place // columns][place % columns].set_axis_off()
     figure.supxlabel("visual tokens per layer, on average", color=theme.soft, fontsize=9.5)
-    _legend(figure, document, names, theme)
+    legend(figure, document, theme, names, lines=True)
     return figure
 
 
@@ -84,41 +88,47 @@ def _curves(
         )
         if look.plain or (small and name != MAIN):
             continue
-        # Side by side, so that intervals of equal accuracies stay readable.
-        shift = 1 + 0.018 * (list(looks).index(name) % 5 - 2) * (name != MAIN)
-        axes.vlines(
-            [at * shift for at in where],
-            [value[1] for value in values],
-            [value[2] for value in values],
-            color=look.colour,
-            linewidth=1.2,
-            alpha=0.7,
-            zorder=look.front - 1,
-        )
-    whole = unpruned(document)
-    lines = [] if whole is None else [("unpruned", accuracy(whole, family))]
-    if family in document.get("blind", {}):
-        lines.append(("blind: question only", document["blind"][family][0]))
-    for label, value in lines:
-        axes.axhline(100 * value, color=theme.soft, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        if not small:
-            axes.annotate(
-                label,
-                (0, 100 * value),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize=8.5,
-                color=theme.soft,
-            )
+        low, high = ([value[side] for value in values] for side in (1, 2))
+        if len(where) == 1:
+            axes.vlines(where, low, high, color=look.colour, alpha=0.5, linewidth=1.2)
+        axes.fill_between(where, low, high, color=look.colour, linewidth=0, alpha=0.12, zorder=1)
+    _flat(axes, "unpruned", unpruned(document), family, theme, small)
     axes.set_xscale("log")
     axes.set_xlim(ticks[0] * 1.12, ticks[-1] / 1.12)  # more is pruned to the right
     axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     axes.minorticks_off()
 
 
+def _guess(axes: Any, document: Document, family: str, theme: Theme, small: bool = False) -> None:
+    """What the question alone gives; it does not stretch the panel."""
+    axes.set_ylim(*axes.get_ylim())
+    _flat(axes, "question only", {"accuracy": document.get("blind", {})}, family, theme, small)
+
+
+def _flat(axes: Any, label: str, row: Row | None, family: str, theme: Theme, small: bool) -> None:
+    """A dashed line at an accuracy that no budget changes; below the panel, its value alone."""
+    if row is None or family not in row["accuracy"]:
+        return
+    value = 100 * accuracy(row, family)
+    axes.axhline(value, color=theme.soft, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if small:
+        return
+    floor = axes.get_ylim()[0]
+    axes.annotate(
+        f"{label} {value:.1f}{'' if value > floor else ' (below)'}",
+        (0, max(value, floor)),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=theme.soft,
+    )
+
+
 def _names(axes: Any, document: Document, names: list[str], theme: Theme) -> None:
     """Each method's name beside its last point, moved apart where they would overlap."""
+    from matplotlib.patheffects import withStroke
+
     looks = marks(document, theme)
     last = {name: curve(document, name)[-1] for name in names}
     low, high = axes.get_ylim()
@@ -138,24 +148,6 @@ def _names(axes: Any, document: Document, names: list[str], theme: Theme) -> Non
                 color=look.colour,
                 annotation_clip=False,
                 arrowprops={"arrowstyle": "-", "color": look.colour, "lw": 0.5, "alpha": 0.6},
+                path_effects=[withStroke(linewidth=2.5, foreground=theme.paper)],
                 zorder=look.front,
             )
-
-
-def _legend(figure: Any, document: Document, names: list[str], theme: Theme) -> None:
-    from matplotlib.lines import Line2D
-
-    looks = marks(document, theme)
-    named = [name for name in [MAIN, *leaders(document)] if name in names]
-
-    def handle(look: Mark) -> Line2D:
-        return Line2D([], [], color=look.colour, lw=look.width, marker=look.marker, markersize=5)
-
-    handles = [handle(looks[name]) for name in named]
-    labels = list(named)
-    if any(looks[name].plain for name in names):
-        handles.append(Line2D([], [], color=theme.soft, lw=1, alpha=0.55))
-        labels.append("other methods")
-    handles.append(Line2D([], [], color=theme.soft, lw=1, linestyle=(0, (4, 3))))
-    labels.append("unpruned (top), blind (bottom)")
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from .rows import (
     ATTENTION,
@@ -24,24 +24,15 @@ from .rows import (
 
 def findings(document: Document) -> list[tuple[str, list[str]]]:
     """(heading, sentences) in the order of reading; headings without a sentence are left out."""
+    at = budgets(document)
     parts = [
-        ("Overall", [_setting(document), *(_overall(document, b) for b in budgets(document))]),
-        (
-            "Paired tests",
-            [s for b in budgets(document) for s in _tests(document, b, baselines(document), "")],
-        ),
+        ("Overall", [_setting(document), *(_overall(document, b) for b in at)]),
+        ("Paired tests", [_tests(document, b, baselines(document)) for b in at]),
         ("Where STS is behind, by question family", _behind(document)),
-        (
-            "Ablations",
-            [
-                s
-                for b in budgets(document)
-                for s in _tests(document, b, ablations(document), "variant")
-            ],
-        ),
-        ("Structure", [s for b in budgets(document) for s in _structure(document, b)]),
-        ("Relevance", [s for b in budgets(document) for s in _relevance(document, b)]),
-        ("Cost", [s for b in budgets(document) for s in _cost(document, b)]),
+        ("Ablations", [_tests(document, b, ablations(document)) for b in at]),
+        ("Attention alone against repulsion alone", [_structure(document, b) for b in at]),
+        ("Relevance: tokens of what is asked", [_relevance(document, b) for b in at]),
+        ("Cost", [_cost(document, b) for b in at]),
         ("Budgets out of reach", _refused(document)),
     ]
     return [(name, kept) for name, said in parts if (kept := [one for one in said if one])]
@@ -49,7 +40,8 @@ def findings(document: Document) -> list[tuple[str, list[str]]]:
 
 def _setting(document: Document) -> str:
     text = f"{document['questions']:,} questions about {document['scenes']:,} pictures "
-    text += f"({document['split']} split)."
+    text += f"({document['split']} split); "
+    text += "accuracy is the mean over the question families."
     whole = unpruned(document)
     if whole is not None:
         low, high = (100 * value for value in whole["accuracy"][OVERALL][1:])
@@ -79,10 +71,10 @@ def _overall(document: Document, budget: int) -> str:
     return text
 
 
-def _tests(document: Document, budget: int, names: Sequence[str], kind: str) -> Iterable[str]:
+def _tests(document: Document, budget: int, names: Sequence[str]) -> str:
     rows = [row for row in _rows(document, names, budget) if "against" in row]
     if not rows:
-        return
+        return ""
     groups: dict[str, list[str]] = {"behind": [], "even": [], "ahead": []}
     for row in rows:
         test = row["against"]
@@ -95,7 +87,7 @@ def _tests(document: Document, budget: int, names: Sequence[str], kind: str) -> 
         "ahead": "significantly better than STS",
     }
     parts = [f"{said[side]}: {_list(group)}" for side, group in groups.items() if group]
-    yield f"{budget} tokens: {'; '.join(parts)}."
+    return f"{budget} tokens: {'; '.join(parts)}."
 
 
 def _behind(document: Document) -> list[str]:
@@ -126,11 +118,11 @@ def _behind(document: Document) -> list[str]:
     return out
 
 
-def _structure(document: Document, budget: int) -> Iterable[str]:
+def _structure(document: Document, budget: int) -> str:
     one, two = (row_of(document, name, budget) for name in (ATTENTION, STRUCTURE))
     ranks = number(one, "first", "rank"), number(two, "first", "rank")
     if ranks[0] is None or not ranks[1]:
-        return
+        return ""
     change = ranks[0] / ranks[1] - 1
     text = f"{budget} tokens: what attention alone keeps has an effective rank of {ranks[0]:.1f}, "
     text += f"repulsion alone {ranks[1]:.1f} ({change:+.0%})"
@@ -141,39 +133,44 @@ def _structure(document: Document, budget: int) -> Iterable[str]:
         pair = number(one, "first", figure), number(two, "first", figure)
         if None not in pair:
             text += f"; {said} {form.format(pair[0])} against {form.format(pair[1])}"
-    yield text + "."
+    return text + "."
 
 
-def _relevance(document: Document, budget: int) -> Iterable[str]:
+def _relevance(document: Document, budget: int) -> str:
     said = []
     for name in (MAIN, "semantics-only", ATTENTION, STRUCTURE):
         recall = number(row_of(document, name, budget), "middle", "recall")
         if recall is not None:
             said.append(f"{name} {recall:.0%}")
-    if said:
-        yield f"{budget} tokens: of the asked objects' tokens the decoder still sees half-way: " + (
-            _list(said) + "."
-        )
+    if not said:
+        return ""
+    text = f"{budget} tokens: of the asked objects' tokens the decoder still sees half-way: "
+    return f"{text}{_list(said)}."
 
 
-def _cost(document: Document, budget: int) -> Iterable[str]:
+def _cost(document: Document, budget: int) -> str:
     main, whole = row_of(document, MAIN, budget), unpruned(document)
     flops, all_flops = number(main, "flops"), number(whole, "flops")
     if main is None or flops is None or not all_flops:
-        return
+        return ""
     text = f"{budget} tokens: STS needs {flops / all_flops:.0%} of the decoder's prefill FLOPs"
     spent, took, speed = (number(main, key) for key in ("seconds", "selection", "speed"))
     if spent and took is not None and speed is not None:
         text += f"; measured, {1000 * spent:.1f} ms a question in batches"
         text += f", {1000 * took:.1f} ms of it choosing tokens ({speed:.2f}x as fast as unpruned)"
-    yield text + "."
+    return text + "."
 
 
 def _refused(document: Document) -> list[str]:
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """One sentence for all methods that cannot reach the same budgets for the same reason."""
+    budgets: dict[tuple[str, str], list[str]] = {}
     for one in document.get("refused", []):
-        reasons.setdefault((one["name"], one["reason"]), []).append(str(one["budget"]))
-    return [f"{name} at {_list(at)}: {reason}" for (name, reason), at in reasons.items()]
+        reason = one["reason"].removesuffix(f", got {one['budget']}")
+        budgets.setdefault((one["name"], reason), []).append(str(one["budget"]))
+    names: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), at in budgets.items():
+        names.setdefault((_list(at), reason), []).append(name)
+    return [f"{at} tokens: {_list(mine)}: {reason}." for (at, reason), mine in names.items()]
 
 
 def _rows(document: Document, names: Sequence[str], budget: int) -> list[Row]:

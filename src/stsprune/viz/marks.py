@@ -92,8 +92,86 @@ def style(theme: Theme) -> dict[str, Any]:
     }
 
 
-def png(figure: Any, dpi: int = 200) -> bytes:
-    """A figure's picture; call it in the same `rc_context` as the drawing."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+def png(figure: Any, wide: int) -> bytes:
+    """A figure's picture, `wide` pixels; call it in the `rc_context` of the drawing."""
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=wide / figure.get_figwidth())
+    # 256 colours show the same in a third of the bytes.
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
+    return small.getvalue()
+
+
+def legend(
+    figure: Any, document: Document, theme: Theme, names: list[str], lines: bool = False
+) -> None:
+    """Above the panels: the coloured ones of `names`; `lines`: of what is not pruned, too."""
+    from matplotlib.lines import Line2D
+
+    looks = marks(document, theme)
+    shown = {
+        name: Line2D([], [], color=look.colour, lw=look.width, marker=look.marker, markersize=5)
+        for name, look in sorted(looks.items(), key=lambda item: -item[1].front)
+        if name in names and not look.plain
+    }
+    if any(looks[name].plain for name in names):
+        shown["others"] = Line2D([], [], color=theme.soft, lw=1, alpha=0.55, marker="o")
+    if lines:
+        dashes = Line2D([], [], color=theme.soft, lw=1, linestyle=(0, (4, 3)))
+        shown["unpruned; question only"] = dashes
+    figure.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=len(shown))
+
+
+def label_points(
+    axes: Any, points: dict[str, tuple[float, float]], looks: dict[str, Mark], theme: Theme
+) -> None:
+    """Each point's name on that side where it covers least; call it when the layout is done."""
+    from matplotlib.patheffects import withStroke
+
+    size, high = 7.5, 9.0
+    scale = 72 / axes.figure.dpi
+    spots = {name: axes.transData.transform(point) * scale for name, point in points.items()}
+    panel = tuple(axes.bbox.extents * scale)
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots.values()]
+    for name in sorted(points, key=lambda name: -looks[name].front):
+        wide, (x, y), look = 0.56 * size * len(name), spots[name], looks[name]
+        corners = [
+            (x + 7 if right else x - 7 - wide, y + lift - high / 2)
+            for lift in (0, 6, -6, 11, -11)
+            for right in (True, False)
+        ]
+        boxes = [(a, b, a + wide, b + high) for a, b in corners]
+        best = min(
+            boxes,
+            key=lambda box: (
+                sum(_overlap(box, other) for other in taken)
+                + 3 * (_area(box) - _overlap(box, panel))
+            ),
+        )
+        taken.append(best)
+        axes.annotate(
+            name,
+            points[name],
+            (best[0] - x, (best[1] + best[3]) / 2 - y),
+            textcoords="offset points",
+            va="center",
+            fontsize=size,
+            fontweight="bold" if name == MAIN else "normal",
+            color=look.colour,
+            path_effects=[withStroke(linewidth=2, foreground=theme.paper)],
+            zorder=look.front,
+            in_layout=False,
+        )
+
+
+def _overlap(one: tuple[float, ...], two: tuple[float, ...]) -> float:
+    wide = min(one[2], two[2]) - max(one[0], two[0])
+    high = min(one[3], two[3]) - max(one[1], two[1])
+    return max(0.0, wide) * max(0.0, high)
+
+
+def _area(box: tuple[float, ...]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -52,10 +52,10 @@ def page(title: str, lead: str, parts: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def picture(light: bytes, dark: bytes, name: str, note: str = "") -> str:
-    """A PNG inside the page, in two versions; `name` is read out where it is not seen."""
+def picture(light: bytes, dark: bytes, name: str, note: str) -> str:
+    """A PNG inside the page, in two versions; `name` and `note` say what it shows."""
     sources = [f"data:image/png;base64,{b64encode(one).decode()}" for one in (light, dark)]
-    caption = f"<figcaption>{escape(note)}</figcaption>" if note else ""
+    caption = f"<figcaption><strong>{escape(name)}.</strong> {escape(note)}</figcaption>"
     return (
         f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{sources[1]}">'
         f'<img alt="{escape(name)}" src="{sources[0]}"></picture>{caption}</figure>'

@@ -33,6 +33,12 @@ def budgets(document: Document) -> list[int]:
     return sorted({row["budget"] for row in pruned(document)}, reverse=True)
 
 
+def middle(document: Document) -> int:
+    """The budget that stands for the others where one is shown."""
+    known = sorted(budgets(document))
+    return known[len(known) // 2]
+
+
 def curve(document: Document, name: str) -> list[Row]:
     """A method's rows, the largest budget first."""
     return sorted(
