@@ -29,3 +29,7 @@ class NestedPruneError(StsPruneError, RuntimeError):
 
 class MissingWeightsError(StsPruneError, FileNotFoundError):
     """The package was built without its embedded weights."""
+
+
+class MissingExtraError(StsPruneError, ImportError):
+    """An optional part of the package is used without what it needs; the message installs it."""
