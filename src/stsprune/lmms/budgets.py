@@ -24,15 +24,3 @@ def keep_small_images(method: Method) -> Method:
     settings = {f.name: getattr(method, f.name) for f in fields(method)}
     made: Method = tolerant(**settings)
     return made
-
-
-def layer_average(tokens: int, stages: list[tuple[int, int]], depth: int) -> float:
-    """Visual tokens that a decoder layer computes on average.
-
-    tokens: of the image; stages: (layer, tokens kept), in order; a stage acts from layer + 1 on.
-    """
-    total, held, start = 0, tokens, 0
-    for layer, kept in stages:
-        total += held * (layer + 1 - start)
-        held, start = kept, layer + 1
-    return (total + held * (depth - start)) / depth

@@ -15,11 +15,10 @@ from stsprune.engine import prune
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
 from . import missing_extra
+from .answering import answer_batch, tokens_seen
 from .arguments import read_arguments
-from .budgets import layer_average
-from .decoding import cut, generate_settings, stop_texts
 from .loading import load
-from .prompts import Messages, build_inputs
+from .prompts import Messages
 
 try:
     from lmms_eval.api.instance import GenerationResult, TokenCounts
@@ -74,6 +73,7 @@ class StsPrune(lmms):
         out: list[Any] = [None] * len(requests)
         kept: list[float] = []
         spoken, seconds = 0, 0.0
+        depth = self.model.config.get_text_config().num_hidden_layers
         bar = tqdm(total=len(requests), disable=self.rank != 0, desc="stsprune")
         context: Any = nullcontext()
         if self.method is not None:
@@ -83,15 +83,15 @@ class StsPrune(lmms):
                 settings = requests[batch[0]].args[2]
                 prompts = [self._messages(requests[i]) for i in batch]
                 start = time.perf_counter()
-                answers, counts = self._answer(prompts, settings)
+                answers, counts = answer_batch(self.model, self.processor, prompts, settings)
                 seconds += time.perf_counter() - start
                 for i, answer, count in zip(batch, answers, counts, strict=True):
                     out[i] = GenerationResult(answer, TokenCounts(output_tokens=count))
                 spoken += sum(counts)
-                kept += self._kept(trace)
+                kept += tokens_seen(trace, depth)
                 bar.update(len(batch))
         bar.close()
-        more: dict[str, Any] = {"rank": self.rank, "total_requests": len(requests)}
+        more: dict[str, Any] = {"total_requests": len(requests)}
         if kept:
             more["visual_tokens_per_layer"] = sum(kept) / len(kept)
         log_metrics(seconds, spoken, spoken / seconds if seconds else 0.0, more)
@@ -121,27 +121,3 @@ class StsPrune(lmms):
         _, to_messages, _, number, task, split = request.args
         messages: Messages = to_messages(self.task_dict[task][split][number])
         return messages
-
-    def _answer(
-        self, prompts: list[Messages], settings: dict[str, Any]
-    ) -> tuple[list[str], list[int]]:
-        """Answers and their lengths in tokens."""
-        inputs = build_inputs(self.processor, prompts).to(self.model.device, self.model.dtype)
-        tokenizer = self.processor.tokenizer
-        pad = tokenizer.pad_token_id
-        tokens = self.model.generate(**inputs, **generate_settings(settings), pad_token_id=pad)
-        new = tokens[:, inputs["input_ids"].shape[1] :]
-        stops = stop_texts(settings)
-        answers = tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [cut(answer, stops) for answer in answers], (new != pad).sum(1).tolist()
-
-    def _kept(self, trace: Any) -> list[float]:
-        """Per image of the latest batch, what a decoder layer saw of it on average."""
-        if trace is None:
-            return []
-        depth = self.model.config.get_text_config().num_hidden_layers
-        images, trace.images = trace.images, []  # a batch without images leaves the list as it is
-        return [
-            layer_average(image.tokens, [(s.layer, len(s.kept)) for s in image.stages], depth)
-            for image in images
-        ]
