@@ -1,6 +1,6 @@
 """lmms-eval's own command, on a machine whose torchvision was built for another torch.
 
-torchvision's wheel for CUDA does not import beside a CPU torch: its operators are missing. Declaring
+torchvision's CUDA wheel does not import beside a CPU torch: its operators are missing. Declaring
 them is enough here, none is called. `python lmms_command.py --model stsprune ...` is `lmms-eval`.
 """
 
@@ -16,7 +16,7 @@ PAIRED = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d
 def declare_operators() -> None:
     """Make `import torchvision` work where its operators are missing; else change nothing."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]

@@ -14,6 +14,7 @@ from stsprune.lmms.answering import answer_batch, tokens_seen
 from stsprune.lmms.arguments import read_arguments
 from stsprune.lmms.loading import load
 
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """family -> folder of a tiny model with its real processor."""
