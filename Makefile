@@ -1,9 +1,9 @@
-# make demo | test | test-lmms | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-lmms | eval | lint | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test test-lmms lint format clean
+.PHONY: demo test test-lmms eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -13,6 +13,9 @@ test: $(READY)
 
 test-lmms: .venv-lmms/ready
 	OMP_NUM_THREADS=1 .venv-lmms/bin/python -m pytest -m lmms tests/lmms
+
+eval: $(READY)
+	$(BIN)/stsprune eval --scenes 500 --out runs/eval
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,8 +19,10 @@ ALLOWED = {
     "method": {"errors", "selection"},
     "engine": {"errors", "selection", "method"},
     "embedded": {"errors", "engine"},
-    "evaluation": {"errors", "selection", "method", "engine", "embedded"},
-    "viz": {"errors", "engine"},
+    "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic"},
+    "viz": {"errors", "engine", "atomic"},
+    "bench": {"errors", "atomic", "selection", "method", "engine"},
+    "serving": {"errors", "selection", "method", "engine"},
     # A plugin opens any checkpoint and prunes it; it needs nothing of the package's own benchmark.
     "lmms": {"errors", "method", "engine", "checkpoints", "images"},
 }

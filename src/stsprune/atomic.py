@@ -10,9 +10,14 @@ from typing import Any
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8; missing folders are made. An interruption leaves the old file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """See `write_text`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fresh.write_text(text, encoding="utf-8")
+    fresh.write_bytes(content)
     os.replace(fresh, path)
 
 

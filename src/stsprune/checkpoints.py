@@ -66,12 +66,12 @@ def load_checkpoint(
 def read_config(name: str = EMBEDDED) -> Any:
     """A vision-language model's config, without its weights; names as in `load_checkpoint`.
 
-    Raises InvalidArgumentError.
+    Raises InvalidArgumentError or MissingWeightsError.
     """
     if name == EMBEDDED:
-        from stsprune.embedded.load import WEIGHTS
+        from stsprune.embedded.load import check_weights
 
-        return _config(str(WEIGHTS))
+        return _config(str(check_weights()))
     _check_folder(name)
     config = _config(name)
     if getattr(config, "vision_config", None) is None:

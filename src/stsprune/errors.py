@@ -33,3 +33,7 @@ class MissingWeightsError(StsPruneError, FileNotFoundError):
 
 class MissingExtraError(StsPruneError, ImportError):
     """An optional part of the package is used without what it needs; the message installs it."""
+
+
+class NoGainWarning(UserWarning):
+    """Pruning is expected to save no time in this prompt's prefill."""

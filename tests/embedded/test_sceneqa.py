@@ -106,9 +106,8 @@ def test_answers_are_true(asked):
 
 
 def test_guessing_does_not_pay(asked):
-    training = (q for i in range(600) for q in questions(scene("train", i), 3))
     only = [question for _, question in asked]
-    guesses = Blind(training).answers(only)
+    guesses = Blind.shipped().answers(only)
     right = Counter(q.family for q, g in zip(only, guesses, strict=True) if q.answer == g)
     total = Counter(q.family for q in only)
     for family in FAMILIES:

@@ -13,7 +13,6 @@ from stsprune.evaluation import answers, load_items
 from stsprune.evaluation.jobs import Job, make_jobs
 from stsprune.evaluation.runner import (
     HEADER,
-    Setup,
     missing,
     model_shape,
     open_folder,
@@ -38,7 +37,7 @@ def test_shared_work_changes_no_answer(finished):
     """Shared encoder outputs and choices against one pruned forward pass per batch."""
     folder, setup, jobs, _ = finished
     model, processor = load_embedded()
-    items = load_items("validation", 10)
+    items = load_items("validation", setup.scenes)
     for job in jobs:
         if job.name == "random":  # its choice depends on the image's place in the batch
             continue
@@ -74,7 +73,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path):
     with pytest.raises(Stop):
         run(tmp_path / "out", setup, jobs, advance=stop)
     left = missing(tmp_path / "out", setup, jobs)
-    assert [(first, count) for first, count, _ in left] == [(8, 2)]
+    assert [(first, count) for first, count, _ in left] == [(4, 1)]
     open_folder(tmp_path / "out", setup)
     run(tmp_path / "out", setup, jobs)
     assert not missing(tmp_path / "out", setup, jobs)
@@ -121,7 +120,7 @@ def test_broken_and_foreign_files_are_named(finished, tmp_path):
     shutil.copytree(folder, tmp_path / "out")
     path = shard_path(tmp_path / "out", *setup.shards()[0])
     path.write_text("[1, 2")
-    with pytest.raises(InvalidArgumentError, match=r"broken file .*scenes-0000-0007"):
+    with pytest.raises(InvalidArgumentError, match=r"broken file .*scenes-0000-0003"):
         missing(tmp_path / "out", setup, jobs)
     (tmp_path / "out" / HEADER).unlink()
     with pytest.raises(InvalidArgumentError, match=r"run.json' is missing"):

@@ -29,12 +29,13 @@ def test_search_holds_the_best_and_tries_no_setting_twice(tmp_path, monkeypatch)
         )
 
     trials = go()
-    # 0.5 is VisPruner's default and 0 is FastV's here: each is tried once.
+    # 0.5 is VisPruner's default: it is not tried again. FastV's layer 1 cannot reach 32.
     assert [t.settings for t in trials["vispruner"]] == [{}, {"important": 0.1}]
-    assert [t.settings for t in trials["fastv"]] == [{}, {"layer": 1}]
+    assert [t.settings for t in trials["fastv"]] == [{}, {"layer": 0}, {"layer": 1}]
     assert set(trials["vispruner"][0].accuracy) == {32, 16}
     assert set(trials["fastv"][0].accuracy) == {32}
-    assert begun == [(0, 1 + 3), (1, 1 + 2)]
+    assert trials["fastv"][2].accuracy == {}
+    assert begun == [(0, 1 + 3), (1, 1 + 3)]
     monkeypatch.setattr("stsprune.evaluation.runner._Worker.answer", None)  # nothing left to do
     assert go() == trials
 

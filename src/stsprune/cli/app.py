@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, demo, eval, methods, models, tune
+from . import ask, demo, eval, export, methods, models, tune
 from .output import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -42,6 +42,7 @@ app.command("eval")(eval.evaluate)
 app.command()(tune.tune)
 app.command()(methods.methods)
 app.command()(models.models)
+app.command()(export.export)
 
 
 def main() -> None:

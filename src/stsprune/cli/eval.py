@@ -38,6 +38,7 @@ def evaluate(
 
     from .budget import token_budgets
     from .progress import answering
+    from .versions import versions
 
     for name, value, allowed in (
         ("split", split, ("validation", "test")),
@@ -60,6 +61,13 @@ def evaluate(
         bar.start("answering", answered * len(todo))
         run(out, setup, jobs, processes, bar.advance)
     document = summarise(out, setup, jobs, refused, shape)
+    document["command"] = (
+        f"stsprune eval --split {split} --scenes {scenes} --method {method} --budget {budget} "
+        f"--seeds {seeds} --positions {positions} --settings {settings}"
+    )
+    document |= {"settings": settings, "seeds": seeds, "versions": versions()}
+    variants = "stsprune.method.ablations"
+    document["ablations"] = [name for name in names if methods()[name].__module__ == variants]
     write_json(out / "summary.json", document)
     write_text(out / "summary.csv", as_csv(document))
     save_report(out, document, gallery(setup, names, budgets, chosen))
@@ -71,37 +79,55 @@ def evaluate(
 
 
 def _print(document: dict[str, Any]) -> None:
-    families = ["mean", *document["families"]]
-    rows = [["blind", "", *_percents(document["blind"], families), "", "", ""]]
-    for row in document["rows"]:
-        against = row.get("against")
-        rows.append(
-            [
-                row["name"],
-                "" if row["budget"] is None else str(row["budget"]),
-                *_percents(row["accuracy"], families),
-                f"{100 * row['relative']:.1f}",
-                f"{100 * row['agreement']:.1f}",
-                ""
-                if against is None
-                else f"{against['wins']}:{against['losses']}{_stars(against['p_holm'])}",
-            ]
-        )
+    families, rows = document["families"], document["rows"]
+    whole = next(row["flops"] for row in rows if row["budget"] is None)
     print_table(
-        f"SceneQA {document['split']}: {document['questions']} questions, accuracy in %",
+        f"SceneQA {document['split']}: {document['questions']} questions, mean of the families",
         [
             "method",
             "#budget",
-            *(f"#{name}" for name in families),
-            "#of unpruned",
-            "#same answer",
+            "#accuracy %",
+            "#95 % interval",
+            "#of unpruned %",
+            "#same answer %",
+            "#KL",
+            "#FLOPs %",
             "#STS wins:loses",
         ],
-        rows,
+        [
+            [
+                *_name(row),
+                f"{100 * row['accuracy']['mean'][0]:.1f}",
+                "{:.1f} - {:.1f}".format(*(100 * end for end in row["accuracy"]["mean"][1:])),
+                f"{100 * row['relative']:.1f}",
+                f"{100 * row['agreement']:.1f}",
+                f"{row['kl']:.3f}",
+                f"{100 * row['flops'] / whole:.0f}",
+                _against(row),
+            ]
+            for row in rows
+        ],
     )
-    typer.echo("* p < 0.05, ** p < 0.01, *** p < 0.001 (exact McNemar test, Holm's correction)")
+    typer.echo("* p < 0.05, ** p < 0.01, *** p < 0.001 (exact McNemar test, Holm's correction)\n")
+    print_table(
+        "accuracy in % per family of questions",
+        ["method", "#budget", *(f"#{name}" for name in families)],
+        [
+            ["blind", "", *_percents(document["blind"], families)],
+            *([*_name(row), *_percents(row["accuracy"], families)] for row in rows),
+        ],
+    )
     for one in document["refused"]:
         typer.echo(f"{one['name']} at {one['budget']}: {one['reason']}")
+
+
+def _name(row: dict[str, Any]) -> list[str]:
+    return [row["name"], "" if row["budget"] is None else str(row["budget"])]
+
+
+def _against(row: dict[str, Any]) -> str:
+    test = row.get("against")
+    return f"{test['wins']}:{test['losses']}{_stars(test['p_holm'])}" if test else ""
 
 
 def _percents(accuracy: dict[str, list[float]], families: list[str]) -> list[str]:

@@ -50,12 +50,14 @@ class Group:
 class HeldImages:
     """Images of equal shape and budget whose tokens stay for later questions (reusable=True).
 
-    images: numbers in the batch; rows [I]; places [I, K]: where in the cached sequence; kept
-    [I, K]: their visual tokens; layers: (decoder layer, tokens that stay visible behind it).
+    images and own: their numbers in the batch and their rows, on the host; rows [I]; places [I, K]:
+    where in the cached sequence; kept [I, K]: their visual tokens; layers: (decoder layer, tokens
+    that stay visible behind it).
     """
 
     visual: Visual
     images: tuple[int, ...]
+    own: tuple[int, ...]
     rows: Tensor
     places: Tensor
     kept: Tensor
@@ -178,6 +180,8 @@ class PrunedCache(DynamicCache):
                 "`with stsprune.prune(model, method):`"
             )
         step, last = DecodeStep(decoder, self), len(decoder.layers) - 1
+        if query_length == 1 and step.plain:
+            return
 
         def hook(number: int) -> Callable[..., Any]:
             def adjust(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a pruned prefill costs in theory: tokens per layer, FLOPs, bytes of KV cache."""
+"""What a pruned prefill costs in theory: tokens per layer, FLOPs, bytes of weights and KV cache."""
 
 from __future__ import annotations
 
@@ -17,27 +17,40 @@ def tokens_per_layer(plan: Plan, tokens: int, depth: int) -> list[int]:
     return counts
 
 
-def prefill_flops(config: Any, lengths: list[int]) -> int:
-    """Multiplications and additions of the decoder's matrix products for one prompt.
+def layer_flops(config: Any, length: int) -> int:
+    """Multiplications and additions of one decoder layer's matrix products for one sequence.
 
-    config: the text model's; lengths: tokens (text and visual) per decoder layer. Attention counts
-    the whole T x T product, as fused kernels without a causal shortcut do; the vocabulary's
-    product counts for the last token only.
+    config: the text model's. Attention counts the whole T x T product, as fused kernels without a
+    causal shortcut do.
     """
+    _, heads, _, width = _attention(config)
+    return 2 * length * layer_weights(config) + 4 * length * length * heads * width
+
+
+def layer_weights(config: Any) -> int:
+    """Numbers in the weight matrices of one decoder layer (dense, with a gated feed-forward)."""
     hidden, heads, kv_heads, width = _attention(config)
-    inner = config.intermediate_size
-    total = 0
-    for length in lengths:
-        projections = 2 * hidden * width * (2 * heads + 2 * kv_heads)
-        feed_forward = 2 * 3 * hidden * inner
-        total += length * (projections + feed_forward) + 4 * length * length * heads * width
-    return total + 2 * hidden * config.vocab_size
+    return hidden * width * (2 * heads + 2 * kv_heads) + 3 * hidden * config.intermediate_size
+
+
+def prefill_flops(config: Any, lengths: list[int]) -> int:
+    """FLOPs of the decoder for one prompt: `layer_flops` and the vocabulary's product.
+
+    lengths: tokens (text and visual) per decoder layer; the last token alone gets logits.
+    """
+    total = sum(layer_flops(config, length) for length in lengths)
+    return total + 2 * config.hidden_size * config.vocab_size
 
 
 def kv_cache_bytes(config: Any, lengths: list[int], bytes_per_number: int) -> int:
     """Bytes of keys and values of one prompt; lengths: tokens per decoder layer."""
     _, _, kv_heads, width = _attention(config)
     return sum(lengths) * 2 * kv_heads * width * bytes_per_number
+
+
+def selection_flops(tokens: int, width: int) -> int:
+    """FLOPs of repulsion's N x N product for one image; all else is small beside it."""
+    return 2 * tokens * tokens * width
 
 
 def _attention(config: Any) -> tuple[int, int, int, int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
+from stsprune.selection.upload import upload
 
 from .visual import Visual
 
@@ -128,8 +129,8 @@ def lay_out(
         [],
         [shape for _, _, shape, _ in found],
         [row for row, *_ in found],
-        read.valid.to(read.device),
-        visual.to(read.device),
+        read.valid.to(read.device, non_blocking=True),
+        visual.to(read.device, non_blocking=True),
         read.valid.sum(1).tolist(),
         [column + 1 for column in last],
     )
@@ -151,8 +152,8 @@ def buckets(
             Bucket(
                 key[0],
                 images,
-                torch.tensor(rows, device=device),
-                torch.stack([columns[i] for i in images]).to(device),
+                upload(rows, device),
+                torch.stack([columns[i] for i in images]).to(device, non_blocking=True),
                 [length - layout.text_start[row] for row in rows],
             )
         )

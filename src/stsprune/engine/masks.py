@@ -47,6 +47,11 @@ def window_of(config: Any, layer: int) -> int | None:
     return window if kind == "sliding_attention" else None
 
 
+def windowed(decoder: Any) -> bool:
+    """Whether any layer has a sliding window."""
+    return any(window_of(decoder.config, layer) for layer in range(len(decoder.layers)))
+
+
 def causal_mask(config: Any, hidden: Tensor, valid: Tensor | None, cache: Any, layer: int) -> Any:
     """Plain causal mask, made by transformers' own function for the model's backend.
 

@@ -14,11 +14,14 @@ from stsprune.errors import UnsupportedModeError
 from stsprune.method.base import EncoderView, InstructionAttention, Method, Plan, VisualTokens
 from stsprune.selection.attention import top_indices
 from stsprune.selection.share import share_budget
+from stsprune.selection.upload import upload
 
 from .cache import Group, HeldImages, PrunedCache
+from .costs import selection_flops, tokens_per_layer
 from .deepstack import Deepstack
+from .gain import BALANCE, expected_share
 from .layout import Bucket, Layout, buckets
-from .masks import Span, causal_mask, patterned_mask, window_of
+from .masks import Span, causal_mask, patterned_mask, window_of, windowed
 from .rotary import rotary
 from .trace import ImageTrace, Stage, Trace
 
@@ -95,9 +98,7 @@ class Prefill:
         self.ready: dict[Any, dict[str, Any]] = {}
         self.merges: list[Callable[[Tensor], Tensor]] = []
         self.deepstack: Deepstack | None = None
-        if settings.reusable and any(
-            window_of(decoder.config, layer) for layer in range(len(decoder.layers))
-        ):
+        if settings.reusable and windowed(decoder):
             raise UnsupportedModeError("reusable must be False for a model with sliding windows")
         trace.images = [
             ImageTrace(row, visual)
@@ -159,6 +160,24 @@ class Prefill:
             "attention_mask": None,
         }
 
+    def expected_share(self, embeds: Tensor) -> float:
+        """Expected time of this prefill over the unpruned one, see `gain`; host numbers only."""
+        layout, config = self.layout, self.decoder.config
+        depth = len(self.decoder.layers)
+        unpruned = [[count] * depth for count in layout.valid_counts]
+        pruned = [list(row) for row in unpruned]
+        selection = 0
+        for bucket, plan in zip(layout.buckets, self.plans, strict=True):
+            tokens = bucket.visual.tokens
+            held = tokens_per_layer(plan, tokens, depth)
+            for image in bucket.images:
+                row = pruned[layout.image_rows[image]]
+                row[:] = [n - tokens + kept for n, kept in zip(row, held, strict=True)]
+                if plan.structure is not None:
+                    selection += selection_flops(tokens, embeds.shape[-1])
+        balance = BALANCE.get(embeds.device.type, BALANCE["cuda"])
+        return expected_share(config, unpruned, pruned, selection, embeds.itemsize, balance)
+
     def _share(self, embeds: Tensor) -> None:
         """Replace budget and plans of every image by its share of the prompt's budget."""
         layout, total, method = self.layout, self.settings.budget_total, self.method
@@ -188,7 +207,7 @@ class Prefill:
         longest = max(bucket.text)
         return VisualTokens(
             features=embeds[bucket.rows[:, None], bucket.columns],
-            positions=bucket.visual.positions().to(embeds.device),
+            positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
             grid=bucket.visual.grid,
             images=bucket.images,
             text=embeds[bucket.rows, embeds.shape[1] - longest :],
@@ -199,7 +218,10 @@ class Prefill:
     def _held(self, bucket: Bucket, kept: Tensor, plan: Plan) -> HeldImages:
         behind = self.past[0].width if self.past else 0
         places = self.place[bucket.rows[:, None], bucket.columns.gather(1, kept)] + behind
-        return HeldImages(bucket.visual, bucket.images, bucket.rows, places, kept, plan.semantics)
+        own = tuple(self.layout.image_rows[image] for image in bucket.images)
+        return HeldImages(
+            bucket.visual, bucket.images, own, bucket.rows, places, kept, plan.semantics
+        )
 
     def read(self, layer: int, queries: Tensor, keys: Tensor, scale: float) -> None:
         """Semantic stage: score the tokens that this layer holds and drop the lowest."""
@@ -226,7 +248,7 @@ class Prefill:
                 log_total=functools.partial(
                     self._log_total, layer, queries[mine, :, -longest:], keys[mine], scale, mine
                 ),
-                positions=bucket.visual.positions().to(device),
+                positions=bucket.visual.positions().to(device, non_blocking=True),
                 features=None if self.embeds is None else self.embeds[rows, columns],
                 text=None if self.embeds is None else self.embeds[bucket.rows, -longest:],
             )
@@ -340,7 +362,7 @@ class Prefill:
             key_blocks = torch.nn.functional.pad(blocks, (missing, 0), value=-1).to(device)
             blocks = blocks.to(device)
         if span.veiled is not None:
-            starts = torch.tensor(self.layout.text_start, device=device)[:, None]
+            starts = upload(self.layout.text_start, device)[:, None]
             text = self.index.to(device) >= starts
         queries = Span(span.columns[:, -new:].to(device), None, blocks)
         keys = Span(
@@ -396,7 +418,7 @@ class Prefill:
             1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
         ) - (order.shape[1] - width)
         valid = None if min(counts) == width else self.keep.gather(1, self.index)
-        gone = torch.tensor(dropped, device=self.index.device)[:, None]
+        gone = upload(dropped, self.index.device)[:, None]
         veiled = None
         if self.veiled is not None and layer > 0:
             veiled = self.veiled.gather(1, self.index)

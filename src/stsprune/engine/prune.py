@@ -5,28 +5,31 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stsprune.errors import (
     InvalidArgumentError,
     InvalidTypeError,
     NestedPruneError,
+    NoGainWarning,
     UnsupportedModeError,
 )
 from stsprune.method.base import EncoderView, Method
+from stsprune.selection.upload import upload
 
 from .cache import PrunedCache, adopt
 from .capture import Capture
 from .deepstack import Deepstack
 from .encoding import NOTE, Encoding, shapes_only
 from .families import Family, family_of
+from .gain import LIMIT
 from .guards import check_attention, check_generate, check_inputs, check_model
 from .layout import Bucket, Ids, Layout, lay_out, read_ids
 from .masks import window_of
@@ -49,6 +52,7 @@ def prune(
     positions: str = "original",
     reusable: bool = False,
     budget_total: int | None = None,
+    warn_no_gain: bool = False,
 ) -> Iterator[Trace]:
     """Prune the visual tokens of every prompt with images that `model` is given inside.
 
@@ -66,6 +70,8 @@ def prune(
     question does not need, so that another question on the same cache chooses afresh.
     budget_total: tokens over all images of a prompt, shared out by need; it takes the place of the
     method's own budget. Needs one more synchronisation.
+    warn_no_gain: warn (NoGainWarning) at prompts whose prefill pruning is not expected to shorten,
+    by the closed form of engine/gain.py; they are pruned all the same.
 
     Batches are padded on the left; logits are those of the kept tokens, the last one last.
 
@@ -78,7 +84,7 @@ def prune(
         raise InvalidTypeError(
             f"method must be a Method such as STS(budget=64), got {type(method).__name__}"
         )
-    _check_options(family, positions, reusable, budget_total)
+    _check_options(family, positions, reusable, budget_total, warn_no_gain)
     if reusable and (method.merges or method.needs & {"attention", "embeddings"}):
         raise UnsupportedModeError(
             f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "
@@ -92,7 +98,7 @@ def prune(
     if tokens is not None and budget_total is None:
         method.plan(tokens, len(decoder.layers))
     settings = Settings(method, positions == "compact", reusable, budget_total)
-    engine = _Engine(model, family, settings)
+    engine = _Engine(model, family, settings, warn_no_gain)
     with _LOCK:
         if model in _ACTIVE:
             raise NestedPruneError(
@@ -109,7 +115,11 @@ def prune(
 
 
 def _check_options(
-    family: Family, positions: str, reusable: bool, budget_total: int | None
+    family: Family,
+    positions: str,
+    reusable: bool,
+    budget_total: int | None,
+    warn_no_gain: bool,
 ) -> None:
     if positions not in POSITIONS:
         raise InvalidArgumentError(
@@ -120,8 +130,9 @@ def _check_options(
             f"positions must be 'original' for {family.name}: its rotary positions lie on "
             f"{family.rotary_axes} axes and cannot be re-indexed"
         )
-    if not isinstance(reusable, bool):
-        raise InvalidTypeError(f"reusable must be True or False, got {reusable!r}")
+    for name, value in (("reusable", reusable), ("warn_no_gain", warn_no_gain)):
+        if not isinstance(value, bool):
+            raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
     if budget_total is not None and (
         isinstance(budget_total, bool) or not isinstance(budget_total, int)
     ):
@@ -143,8 +154,9 @@ class _Call:
 class _Engine:
     """The hooks and what they share between them."""
 
-    def __init__(self, model: Any, family: Family, settings: Settings) -> None:
+    def __init__(self, model: Any, family: Family, settings: Settings, warn_no_gain: bool) -> None:
         self.model, self.family, self.settings = model, family, settings
+        self.warn_no_gain = warn_no_gain
         self.inner, self.decoder = family.inner(model), family.decoder(model)
         self.encoding = Encoding(model, family, settings.method)
         self.signature = inspect.signature(self.inner.forward)
@@ -198,8 +210,7 @@ class _Engine:
         """Before the inner model: does this call bring images, and where?"""
         self.call = self.prefill = self.step = None
         self.capture.disarm()
-        bound = self.signature.bind_partial(*args, **kwargs).arguments
-        arguments = bound | bound.pop("kwargs", {})
+        arguments = self._arguments(args, kwargs)
         check_inputs(arguments)
         ids = arguments.get("input_ids")
         if ids is None:
@@ -228,6 +239,13 @@ class _Engine:
             else []
         )
 
+    def _arguments(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All of a call's arguments by name."""
+        if not args:
+            return kwargs
+        bound = self.signature.bind_partial(*args, **kwargs).arguments
+        return bound | bound.pop("kwargs", {})
+
     def _seen(self, kind: str, arguments: dict[str, Any], encoded: Any) -> Any:
         """What the encoder is told about the call's images (videos), None = there are none."""
         out = encoded.get(kind)
@@ -246,7 +264,9 @@ class _Engine:
             cache.driver = self
             mask = None if call is None else call.arguments.get("attention_mask")
             self._note_later(cache, mask, kwargs["inputs_embeds"])
-            self.step = self._next(cache, kwargs["inputs_embeds"])
+            step = self._next(cache, kwargs["inputs_embeds"])
+            if not (kwargs["inputs_embeds"].shape[1] == 1 and step.plain):
+                self.step = step
             return args, kwargs | {"attention_mask": None}
         return None
 
@@ -280,7 +300,20 @@ class _Engine:
             raise
         for layer in self.prefill.layers:
             self.capture.arm(layer)
+        if self.warn_no_gain:
+            self._warn(self.prefill.expected_share(embeds))
         return kwargs | changed | {"past_key_values": cache}
+
+    def _warn(self, share: float) -> None:
+        if share > LIMIT:
+            method = self.settings.method
+            warnings.warn(
+                f"{type(method).__name__}(budget={method.budget}) is expected to take "
+                f"{100 * share:.0f} % of the unpruned prefill: this prompt is too short for "
+                "pruning to pay (stsprune bench measures the break-even)",
+                NoGainWarning,
+                stacklevel=2,
+            )
 
     def _next(self, cache: PrunedCache, embeds: Tensor) -> DecodeStep:
         if not (self.settings.reusable and cache.held and embeds.shape[1] > 1):
@@ -318,7 +351,7 @@ class _Engine:
         sources = layout.sources(len(note["received"]))
 
         def view(bucket: Bucket) -> EncoderView:
-            index = torch.tensor([sources[i] for i in bucket.images], device=note["keys"].device)
+            index = upload([sources[i] for i in bucket.images], note["keys"].device)
             return EncoderView(note["received"][index], note["keys"][index], note["from_cls"])
 
         return view

@@ -39,7 +39,7 @@ class Requery(DecodeStep):
         images: dict[int, ImageTrace] = {}
         for held in cache.held:
             for i, number in enumerate(held.images):
-                images[number] = ImageTrace(int(held.rows[i]), held.visual)
+                images[number] = ImageTrace(held.own[i], held.visual)
                 images[number].stages.append(
                     Stage("structure", -1, held.kept[i], None, held.visual.grid)
                 )
@@ -56,7 +56,7 @@ class Requery(DecodeStep):
             if wanted is None:
                 continue
             rows, places = held.rows.to(device), self.places[number].to(device)
-            counts = [self.counts[int(row)] for row in held.rows]
+            counts = [self.counts[row] for row in held.own]
             scores = self.method.score(
                 InstructionAttention(
                     layer=layer,

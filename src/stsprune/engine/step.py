@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .cache import PrunedCache
-from .masks import Span, causal_mask, patterned_mask, window_of
+from .masks import Span, causal_mask, patterned_mask, window_of, windowed
 from .rotary import rotary
 
 
@@ -18,6 +18,18 @@ class DecodeStep:
     def __init__(self, decoder: Any, cache: PrunedCache) -> None:
         self.decoder, self.cache = decoder, cache
         self._ready: dict[Any, dict[str, Any]] = {}
+
+    @property
+    def plain(self) -> bool:
+        """Whether one new token needs nothing from here, at any layer: no mask, own positions."""
+        cache, config = self.cache, self.decoder.config
+        return (
+            cache.later is None
+            and not cache.compact
+            and config._attn_implementation != "eager"  # its mask has the first layer's length
+            and all(g.span.valid is None and g.span.veiled is None for g in cache.groups)
+            and not windowed(self.decoder)
+        )
 
     def adjust(self, layer: int, kwargs: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
         """A decoder layer's keyword arguments, with its group's mask and positions."""

@@ -2,16 +2,5 @@
 
 from .blind import Blind
 from .sceneqa import Item, accuracy, answers, encode, load_items
-from .table import Row, blind_row, method_row
 
-__all__ = [
-    "Blind",
-    "Item",
-    "Row",
-    "accuracy",
-    "answers",
-    "blind_row",
-    "encode",
-    "load_items",
-    "method_row",
-]
+__all__ = ["Blind", "Item", "accuracy", "answers", "encode", "load_items"]

@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..embedded.questions import FAMILIES, questions
-from ..embedded.scenes import scene
+from ..embedded.questions import FAMILIES
 from ..engine.costs import kv_cache_bytes, prefill_flops, tokens_per_layer
 from ..method import Method
 from .blind import Blind
@@ -22,8 +21,9 @@ from .runner import Setup, describe, read_shard, shard_path
 from .sceneqa import Item, load_items
 from .stats import bootstrap_interval, holm, mcnemar
 
-BLIND_SCENES = 4000  # training scenes that the blind baseline has read
 MAIN = "sts"  # what the others are tested against
+#: Methods whose scores are places in an order: their entropy says nothing.
+RANKED = ("dart", "swapped")
 #: Mean over the families: none weighs more because it has more questions.
 OVERALL = "mean"
 
@@ -43,7 +43,8 @@ def summarise(
     agreement: share of the unpruned model's answers; kl: mean KL divergence of the answer's
     distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept and of
     what the decoder still sees half-way; against: the paired test of STS with this method at this
-    budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods).
+    budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods), on all
+    questions and per family.
     """
     items: list[Item] = []
     records: dict[str, list[dict[str, Any]]] = {job.stored: [] for job in jobs}
@@ -76,7 +77,7 @@ def summarise(
         "visual_tokens": shape[0],
         "layers": shape[1],
         "budgets": sorted({job.budget for job in jobs if job.budget is not None}, reverse=True),
-        "blind": _blind(items, setup, shape[0], judge),
+        "blind": judge.accuracy(judge.marks(Blind.shipped().answers([i.question for i in items]))),
         "rows": rows,
         "refused": [asdict(one) for one in refused],
     }
@@ -154,7 +155,7 @@ def _row(
                 for name in FIGURES
             }
             row[stage]["kept"] = records[0][0][stage]["kept"]
-    if "entropy" in records[0][0]:
+    if "entropy" in records[0][0] and job.name not in RANKED:
         row["entropy"] = fmean(_joined(records[0], "entropy"))
     return row
 
@@ -180,19 +181,25 @@ def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
         others = [row for row in mine if row["name"] != MAIN]
         if not main or not others:
             continue
-        tests = [mcnemar(main[0]["right"], row["right"]) for row in others]
-        corrected = holm([p for _, _, p in tests])
-        for row, (wins, losses, p), p_holm in zip(others, tests, corrected, strict=True):
-            row["against"] = {"wins": wins, "losses": losses, "p": p, "p_holm": p_holm}
+        everything = range(len(main[0]["right"]))
+        for row, test in zip(others, _tests(main[0], others, everything), strict=True):
+            row["against"] = test | {"families": {}}
+        for family, index in judge.families.items():
+            for row, test in zip(others, _tests(main[0], others, index), strict=True):
+                row["against"]["families"][family] = test
 
 
-def _blind(
-    items: Sequence[Item], setup: Setup, tokens: int, judge: _Judge
-) -> dict[str, list[float]]:
-    side = round(tokens**0.5)
-    training = (q for i in range(BLIND_SCENES) for q in questions(scene("train", i, side), 3))
-    guesses = Blind(training).answers([item.question for item in items])
-    return judge.accuracy(judge.marks(guesses))
+def _tests(
+    main: dict[str, Any], others: Sequence[dict[str, Any]], index: Sequence[int]
+) -> list[dict[str, Any]]:
+    """`main` against each of the others on some questions."""
+    mine, *theirs = ([row["right"][n] for n in index] for row in (main, *others))
+    tests = [mcnemar(mine, marks) for marks in theirs]
+    corrected = holm([p for _, _, p in tests])
+    return [
+        {"wins": wins, "losses": losses, "p": p, "p_holm": p_holm}
+        for (wins, losses, p), p_holm in zip(tests, corrected, strict=True)
+    ]
 
 
 def _settings(method: Method) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
 from torch import Tensor
+
+from stsprune.selection.upload import upload
 
 from .base import Method, Plan, VisualTokens, structure_plan
 
@@ -29,7 +30,7 @@ class Grid(Method):
         images, tokens, _ = visual.features.shape
         one = len(visual.grid) == 2 and math.prod(visual.grid) == tokens
         cells = _lattice(*visual.grid, keep) if one else _evenly(tokens, keep)
-        return torch.tensor(cells, device=visual.features.device).expand(images, -1)
+        return upload(cells, visual.features.device).expand(images, -1)
 
 
 def _evenly(count: int, keep: int) -> list[int]:

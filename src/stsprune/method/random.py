@@ -30,4 +30,4 @@ class Random(Method):
             torch.randperm(tokens, generator=torch.Generator().manual_seed(self.seed + 7919 * i))
             for i in visual.images
         ]
-        return torch.stack(orders)[:, :keep].to(visual.features.device)
+        return torch.stack(orders)[:, :keep].to(visual.features.device, non_blocking=True)

@@ -10,7 +10,7 @@ from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import instruction_scores, peak_scores, query_weights
 from stsprune.selection.budget import budget_tokens, split_budget
 from stsprune.selection.checks import check_settings
-from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
+from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion, sample
 
 from .base import (
     InstructionAttention,
@@ -103,7 +103,9 @@ class STS(Method):
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Greedy energy minimisation, see `stsprune.repulsion`."""
-        return repulsion(
+        # Checking values means waiting for a GPU: only where it costs nothing.
+        choose = repulsion if visual.features.device.type == "cpu" else sample
+        return choose(
             visual.features,
             visual.positions,
             keep,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .kernels import usable
+from .upload import upload
+
 
 def instruction_scores(queries: Tensor, keys: Tensor, weights: Tensor, scale: float) -> Tensor:
     """score_j = sum_t w_t mean_h softmax_j(q[h, t] . k[h, j] * scale), higher = more relevant.
@@ -12,8 +15,11 @@ def instruction_scores(queries: Tensor, keys: Tensor, weights: Tensor, scale: fl
     queries [I, H, T, d] of the instruction's tokens and keys [I, H_kv, N, d] of an image's visual
     tokens, both after the rotary embedding; H is a multiple of H_kv (grouped-query attention);
     weights [I, T], 0 for padding. Returns float32 [I, N]; rows sum to the sum of their weights.
-    O(T * N) per head: the full attention matrix is never built.
+    O(T * N) per head: the full attention matrix is never built. On a GPU with Triton one kernel,
+    which stores nothing of that size either.
     """
+    if usable(queries):
+        return _fused(queries, keys, weights, scale, peak=False)
     images, heads, length, width = queries.shape
     grouped = queries.reshape(images, keys.shape[1], -1, width).float()
     logits = grouped @ keys.float().transpose(-1, -2) * scale  # [I, H_kv, H / H_kv * T, N]
@@ -37,7 +43,7 @@ def query_weights(counts: list[int], length: int, rule: str, device: torch.devic
     for i, count in enumerate(counts):
         used = 1 if rule == "last" else count
         weights[i, length - used :] = 1.0 / used
-    return weights.to(device)
+    return weights.to(device, non_blocking=True)
 
 
 def attention_shares(queries: Tensor, keys: Tensor, scale: float, log_total: Tensor) -> Tensor:
@@ -56,7 +62,7 @@ def attention_shares(queries: Tensor, keys: Tensor, scale: float, log_total: Ten
 def real_tokens(counts: list[int], length: int, device: torch.device) -> Tensor:
     """Which of right-aligned text tokens are real: bool [I, length]."""
     number = torch.arange(length, device=device)
-    return number >= length - torch.tensor(counts, device=device)[:, None]
+    return number >= length - upload(counts, device)[:, None]
 
 
 def peak_scores(queries: Tensor, keys: Tensor, counts: list[int], scale: float) -> Tensor:
@@ -67,8 +73,17 @@ def peak_scores(queries: Tensor, keys: Tensor, counts: list[int], scale: float) 
     tokens per image, right-aligned. Returns float32 [I, N].
     """
     images, _, length, width = queries.shape
+    if usable(queries):
+        real = real_tokens(counts, length, queries.device)
+        return _fused(queries, keys, real.float(), scale, peak=True)
     grouped = queries.reshape(images, keys.shape[1], -1, width).float()
     shares = (grouped @ keys.float().transpose(-1, -2) * scale).softmax(-1)
     best = shares.view(images, -1, length, keys.shape[2]).amax(1)
     real = real_tokens(counts, length, queries.device)
     return best.masked_fill(~real[..., None], 0.0).amax(1)
+
+
+def _fused(queries: Tensor, keys: Tensor, weights: Tensor, scale: float, peak: bool) -> Tensor:
+    from .kernels.attention import fused_scores
+
+    return fused_scores(queries, keys, weights, scale, peak)

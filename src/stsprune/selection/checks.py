@@ -32,13 +32,14 @@ def check_tokens(features: torch.Tensor, positions: torch.Tensor, keep: int | No
         isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= tokens
     ):
         raise InvalidArgumentError(f"keep must be an int in 1..{tokens}, got {keep!r}")
-    # One host synchronisation for both.
-    inside = (positions >= 0) & (positions <= 1)
-    fine = torch.stack((features.isfinite().all(), inside.all().to(features.device)))
+    inside = ((positions >= 0) & (positions <= 1)).all().to(features.device)
+    # One host synchronisation for both. A sum costs the least; it may itself overflow.
+    fine = torch.stack((features.detach().sum(dtype=torch.float32).isfinite(), inside))
     if not bool(fine.all()):
-        if not bool(fine[0]):
+        if not bool(fine[0]) and not bool(features.isfinite().all()):
             raise InvalidArgumentError("features must be finite, got NaN or infinity")
-        raise InvalidArgumentError("positions must lie in [0, 1], got a value outside")
+        if not bool(fine[1]):
+            raise InvalidArgumentError("positions must lie in [0, 1], got a value outside")
 
 
 def check_settings(space: float, exponent: float, eps: float, refine: int = 0) -> None:
@@ -54,7 +55,7 @@ def check_settings(space: float, exponent: float, eps: float, refine: int = 0) -
 
 
 def first_tokens(seed: int | torch.Tensor | None, features: torch.Tensor) -> torch.Tensor | None:
-    """`seed` as int64 [B, 1] on the features' device; None stays None."""
+    """`seed` as int64 [B] on the features' device; None stays None."""
     if seed is None:
         return None
     batch, tokens, _ = features.shape
@@ -64,7 +65,7 @@ def first_tokens(seed: int | torch.Tensor | None, features: torch.Tensor) -> tor
             f"seed must be None, an int or an integer tensor [{batch}], got {seed!r}"
         )
     _check_range("seed", index, tokens)
-    return index.to(features.device, torch.int64).expand(batch)[:, None]
+    return index.to(features.device, torch.int64).expand(batch).contiguous()
 
 
 def check_kept(kept: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

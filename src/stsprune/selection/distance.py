@@ -1,33 +1,168 @@
-"""The distance between visual tokens that repulsion works with."""
+"""The distance between visual tokens that repulsion works with, and the potential it makes."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
+from torch import Tensor
+
+#: Most rows of a block on the CPU, where only the blocks on and above the diagonal are computed.
+BLOCK = 192
+#: Fewer tokens than this are not worth splitting up.
+SPLIT = 256
 
 
 def squared_distances(
-    features: torch.Tensor, positions: torch.Tensor, space: float
-) -> torch.Tensor:
+    features: Tensor,
+    positions: Tensor,
+    space: float,
+    offset: float = 0.0,
+    then: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """d^2 = (1 - space) * d_f^2 + space * d_p^2 for every pair of tokens.
 
     d_f = |x_i - x_j| / 2 for unit features x, d_p = |p_i - p_j| / sqrt(2); both lie in [0, 1].
-    A zero feature stays zero: half way to every other one, no NaN.
+    A zero feature stays zero: half way to every other one, no NaN. A copy is at 0 up to 1e-7.
 
-    features: [B, N, Dim]; positions: [N, 2] or [B, N, 2] -> [B, N, N], float32 (float64 for
-    float64 features), whatever autocast says.
+    features: [B, N, Dim]; positions: [N, 2] or [B, N, 2]; offset: added to every d^2; then: an
+    elementwise function that works in place, applied while a block is still in the cache.
+    Returns [B, N, N], float32 (float64 for float64 features), whatever autocast says.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        where = positions.to(device=features.device, dtype=dtype, non_blocking=True)
+        batch, tokens, _ = features.shape
+        if features.device.type != "cpu" or tokens < SPLIT:
+            return _finish(_gram(_scaled(features)), space, _place(where, space, offset), then)
+        out = torch.empty(batch, tokens, tokens, dtype=dtype)
+        place = None if where.ndim == 3 else _place(where, space, offset)
+        for i in range(batch):
+            here = _place(where[i], space, offset) if place is None else place
+            _fill_by_blocks(out[i], features[i].to(dtype), space, here, then)
+        return out
+
+
+def potentials(
+    features: Tensor, positions: Tensor, space: float, exponent: float, eps: float
+) -> tuple[Tensor, bool]:
+    """phi(d_ij) = (d_ij^2 + eps^2)^(-exponent / 2) of every pair -> ([B, N, N], logarithm).
+
+    Where sums of N potentials could leave the number format, their logarithm is returned instead
+    and `logarithm` is True; that depends on N, exponent and eps only. The diagonal is a token's
+    potential on itself, phi(0).
     """
     dtype = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
-        wide = features.to(dtype)
-        # Largest entry to 1 first: squares of very large or small features would leave float32.
-        wide = wide / wide.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
-        unit = F.normalize(wide, dim=-1)
-        gram = unit @ unit.transpose(-1, -2)
-        # Against the product's own diagonal, so that copies come out at 0 also under TF32.
-        own = gram.diagonal(dim1=-2, dim2=-1)
-        feature = (own[..., :, None] + own[..., None, :] - 2 * gram).clamp_min(0) / 4
-        where = positions.to(device=features.device, dtype=dtype)
-        # Differences, not a product: equal spacings must tie to the last bit.
-        gap = where[..., :, None, :] - where[..., None, :, :]
-        return torch.lerp(feature, gap.square().sum(-1) / where.shape[-1], space)
+    largest = -exponent * math.log(eps) + math.log(features.shape[1])
+    logarithm = largest > math.log(torch.finfo(dtype).max) - 1
+    half = -exponent / 2
+
+    def kernel(squared: Tensor) -> Tensor:
+        return squared.log_().mul_(half) if logarithm else squared.pow_(half)
+
+    return squared_distances(features, positions, space, eps * eps, kernel), logarithm
+
+
+def _scaled(features: Tensor) -> Tensor:
+    """Rows times a power of two, so that no square leaves the number format.
+
+    float32 or wider; float16 and bfloat16 stay what they are on a GPU, whose matrix product takes
+    them exactly and sums in float32.
+    """
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    narrow = features.device.type == "cuda" and features.dtype != dtype and _has_wide_product()
+    wide = features if narrow else features.to(dtype)
+    if features.dtype == torch.float16:
+        return wide
+    peak = torch.maximum(wide.amax(-1), -wide.amin(-1)).to(dtype)
+    most = 126 if dtype == torch.float32 else 1000
+    power = torch.frexp(peak).exponent.clamp(-most, most)
+    factor = torch.ldexp(torch.ones_like(peak), -power)
+    return wide * factor[..., None].to(wide.dtype)
+
+
+def _has_wide_product() -> bool:
+    """Whether torch multiplies half-precision matrices into float32 (since 2.8)."""
+    return hasattr(torch.ops.aten.bmm, "dtype")
+
+
+def _gram(scaled: Tensor) -> Tensor:
+    other = scaled.transpose(-1, -2)
+    if scaled.dtype in (torch.float16, torch.bfloat16):
+        return torch.bmm(scaled, other, out_dtype=torch.float32)
+    return torch.bmm(scaled, other)
+
+
+def _place(where: Tensor, space: float, offset: float) -> Tensor:
+    """space * d_p^2 + offset: [..., N, N] from positions [..., N, 2 or 3]."""
+    axes = where.unbind(-1)
+    # Differences, not a product: equal spacings must tie to the last bit.
+    squares = [(axis[..., :, None] - axis[..., None, :]).square_() for axis in axes]
+    total = squares[0]
+    for square in squares[1:]:
+        total.add_(square)
+    return total.mul_(space / len(axes)).add_(offset)
+
+
+def _weights(own: Tensor, space: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(left, right, self) so that gram * left_i * right_j + self_i + self_j = (1-space) d_f^2.
+
+    own: the Gram product's diagonal [..., N]. Each token is measured against it with the same
+    operations, so that a copy's distance cancels also under TF32.
+    """
+    left = own.clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
+    right = left * (-(1 - space) / 2)
+    return left, right, own * left * right * -0.5
+
+
+def _mix(
+    gram: Tensor,
+    rows: tuple[Tensor, Tensor],
+    columns: tuple[Tensor, Tensor],
+    place: Tensor,
+    then: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
+    """A block of the Gram product becomes squared distances, in place."""
+    left, own = rows
+    right, other = columns
+    gram.mul_(left[..., None]).mul_(right[..., None, :])
+    gram.add_(own[..., None]).add_(other[..., None, :]).clamp_min_(0).add_(place)
+    return gram if then is None else then(gram)
+
+
+def _finish(
+    gram: Tensor, space: float, place: Tensor, then: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    left, right, own = _weights(gram.diagonal(dim1=-2, dim2=-1), space)
+    return _mix(gram, (left, own), (right, own), place, then)
+
+
+def _fill_by_blocks(
+    out: Tensor,
+    features: Tensor,
+    space: float,
+    place: Tensor,
+    then: Callable[[Tensor], Tensor] | None,
+) -> None:
+    """One image [N, N]: the product is symmetric, so what lies below the diagonal is mirrored."""
+    tokens = len(out)
+    rows = -(-tokens // -(-tokens // BLOCK) // 16) * 16  # even blocks, whole vectors
+    cuts = [(start, min(start + rows, tokens)) for start in range(0, tokens, rows)]
+
+    def multiply(own: Tensor) -> Tensor:
+        for start, end in cuts:
+            torch.mm(own[start:end], own[start:].T, out=out[start:end, start:])
+        return out.diagonal().clone()
+
+    squares = multiply(features)
+    low, high = squares.aminmax()
+    if not 1e-24 < float(low) <= float(high) < 1e28:
+        # Zero, tiny, huge: rare enough to find out afterwards.
+        squares = multiply(_scaled(features))
+    left, right, own = _weights(squares, space)
+    for start, end in cuts:
+        block = out[start:end, start:]
+        ours, theirs = (left[start:end], own[start:end]), (right[start:], own[start:])
+        _mix(block, ours, theirs, place[start:end, start:], then)
+        out[end:, start:end] = block[:, end - start :].T

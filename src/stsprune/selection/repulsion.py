@@ -7,7 +7,8 @@ sphere", 1997; Lopez-Garcia and Saff, "Asymptotics of greedy energy points", 201
 grows, greedy energy becomes farthest-point (max-min) sampling.
 
 The idea of repulsion is that of arXiv 2606.03569, of which only the abstract could be read: the
-equations are this project's own. Everything is computed on log phi, so that no exponent overflows.
+equations are this project's own. What it means is written down in reference.py; greedy.py chooses
+between the paths that are fast.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import torch
 
 from .checks import check_kept, check_settings, check_tokens, first_tokens
-from .distance import squared_distances
-from .swaps import best_swaps
+from .distance import potentials, squared_distances
+from .greedy import greedy
+from .reference import most_isolated
 
 SPACE = 0.3
 EXPONENT = 4.0
@@ -53,22 +55,37 @@ def repulsion(
         longer nested.
 
     Returns int64 [B, keep], in order of selection. Deterministic; O(N * keep) after one N x N
-    product. Raises InvalidArgumentError or InvalidTypeError.
+    product. On a GPU the check of the values is the call's only synchronisation. Raises
+    InvalidArgumentError or InvalidTypeError.
     """
     check_tokens(features, positions, keep)
     check_settings(space, exponent, eps, refine)
-    log_phi = _log_kernel(features, positions, space, exponent, eps)
-    chosen = first_tokens(seed, features)
-    if chosen is None:
-        chosen = _lowest(log_phi.logsumexp(-1))
-    kept = [chosen]
-    potential = _row(log_phi, chosen).scatter(1, chosen, torch.inf)
-    for _ in range(keep - 1):
-        chosen = _lowest(potential)
-        kept.append(chosen)
-        potential = potential.logaddexp(_row(log_phi, chosen)).scatter(1, chosen, torch.inf)
-    order = torch.cat(kept, dim=1)
-    return best_swaps(log_phi, order, refine) if refine else order
+    first = first_tokens(seed, features)
+    return sample(features, positions, keep, space, exponent, eps, first, refine)
+
+
+@torch.no_grad()
+def sample(
+    features: torch.Tensor,
+    positions: torch.Tensor,
+    keep: int,
+    space: float,
+    exponent: float,
+    eps: float,
+    first: torch.Tensor | None = None,
+    refine: int = 0,
+) -> torch.Tensor:
+    """`repulsion` of arguments that are known to be right: no synchronisation with a GPU.
+
+    first: int64 [B], None for the most isolated token.
+    """
+    table, logarithm = potentials(features, positions, space, exponent, eps)
+    diagonal = table.diagonal(dim1=-2, dim2=-1)
+    if first is None:
+        diagonal.fill_(-torch.inf if logarithm else 0.0)
+        first = most_isolated(table, logarithm)
+    diagonal.fill_(torch.inf)  # nothing is chosen twice
+    return greedy(table, first, keep, logarithm, refine)
 
 
 @torch.no_grad()
@@ -93,31 +110,11 @@ def energy(
     check_tokens(features, positions, keep=None)
     check_settings(space, exponent, eps)
     index = check_kept(kept, features)
-    log_phi = _log_kernel(features, positions, space, exponent, eps)
-    pairs = log_phi.gather(1, index[..., None].expand(-1, -1, log_phi.shape[-1]))
-    pairs = pairs.gather(2, index[:, None].expand(-1, index.shape[1], -1))
+    rows = index[..., None]
+    mine = features.gather(1, rows.expand(-1, -1, features.shape[-1]))
+    where = positions.to(features.device).expand(len(features), *positions.shape[-2:])
+    where = where.gather(1, rows.expand(-1, -1, where.shape[-1]))
+    pairs = squared_distances(mine, where, space, eps * eps).log_().mul_(-exponent / 2)
     upper = torch.ones_like(pairs, dtype=torch.bool).triu(1)
     total = pairs.masked_fill(~upper, -torch.inf).flatten(1).logsumexp(-1)
     return total if log else total.exp()
-
-
-def _log_kernel(
-    features: torch.Tensor, positions: torch.Tensor, space: float, exponent: float, eps: float
-) -> torch.Tensor:
-    """log phi of every pair -> [B, N, N]; -inf on the diagonal: nothing repels itself."""
-    squared = squared_distances(features, positions, space)
-    log_phi = (squared + eps * eps).log() * (-exponent / 2)
-    log_phi.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
-    return log_phi
-
-
-def _row(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """table [B, N, N], index [B, 1] -> the row of each image [B, N]."""
-    return table.gather(1, index[..., None].expand(-1, -1, table.shape[-1]))[:, 0]
-
-
-def _lowest(values: torch.Tensor) -> torch.Tensor:
-    """[B, N] -> [B, 1], the lowest index of the smallest value (argmin promises no order)."""
-    number = torch.arange(values.shape[1], device=values.device)
-    smallest = values == values.amin(1, keepdim=True)
-    return number.where(smallest, values.shape[1]).amin(1, keepdim=True)

@@ -25,23 +25,28 @@ class InternVL(Family):
         self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
     ) -> Sequence[Visual]:
         """See `Family.visuals`."""
-        vision, ratio = model.config.vision_config, model.config.downsample_ratio
-        grid = tuple(
-            int(pixels // patch * ratio)
-            for pixels, patch in zip(vision.image_size, vision.patch_size, strict=True)
-        )
-        plane = Plane((grid[0], grid[1]))
+        one = tiles(model.config, 1).length
         found = []
         for row in ids.ids == model.config.image_token_id:
             for run in runs(row.tolist()):
-                tiles, odd = divmod(run[1] - run[0], plane.length)
+                count, odd = divmod(run[1] - run[0], one)
                 if odd:
                     raise UnsupportedModeError(
-                        f"input_ids must hold whole tiles of {plane.length} image tokens, got a "
+                        f"input_ids must hold whole tiles of {one} image tokens, got a "
                         f"run of {run[1] - run[0]}: was the prompt truncated?"
                     )
-                found.append(Visual((plane,) * tiles, stacked=tiles > 1))
+                found.append(tiles(model.config, count))
         return found
+
+
+def tiles(config: Any, count: int) -> Visual:
+    """An image of `count` tiles, the thumbnail among them."""
+    vision, ratio = config.vision_config, config.downsample_ratio
+    height, width = (
+        int(pixels // patch * ratio)
+        for pixels, patch in zip(vision.image_size, vision.patch_size, strict=True)
+    )
+    return Visual((Plane((height, width)),) * count, stacked=count > 1)
 
 
 def runs(marks: Sequence[bool]) -> list[tuple[int, int]]:

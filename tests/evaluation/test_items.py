@@ -6,6 +6,7 @@ import pytest
 
 from stsprune.embedded.questions import Question
 from stsprune.evaluation import Blind, Item, accuracy, load_items
+from stsprune.evaluation.blind import learn
 
 
 def question(family, text, answer):
@@ -25,7 +26,11 @@ def test_blind_answers_by_text_and_backs_off_to_the_family():
     training = [question("exist", "often?", "yes")] * 20 + [question("exist", "else?", "no")] * 30
     training += [question("exist", "rare?", "yes")] * 3
     asked = [question("exist", text, "") for text in ("often?", "rare?", "never?")]
-    assert Blind(training).answers(asked) == ["yes", "no", "no"]
+    assert Blind.count(training).answers(asked) == ["yes", "no", "no"]
+
+
+def test_the_shipped_guesses_are_those_of_the_training_split():
+    assert learn().document() == Blind.shipped().document()
 
 
 def test_items_are_those_of_the_split():

@@ -1,0 +1,5 @@
+"""`python -m stsprune`."""
+
+from stsprune.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What pruning saves on the clock, measured side by side."""

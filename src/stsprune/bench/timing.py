@@ -1,0 +1,71 @@
+"""Times of contestants that take turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds: median, first and third quartile, and how many runs they come from."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def spread(values: list[float]) -> Times:
+    """Median and quartiles of at least one value."""
+    if len(values) < 2:
+        return Times(values[0], values[0], values[0], len(values))
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Times(median, low, high, len(values))
+
+
+def interleaved(
+    contestants: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    warm: int = 2,
+    device: str = "cpu",
+    after: Callable[[str], None] | None = None,
+) -> dict[str, Times]:
+    """Run every contestant once per round, `warm` rounds unmeasured and `repeats` measured.
+
+    Turns make a slow moment of the machine hit all alike. after: called behind every measured run.
+    """
+    values: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_ in range(warm + repeats):
+        for name, run in contestants.items():
+            elapsed = clock(run, device)
+            if round_ >= warm:
+                values[name].append(elapsed)
+                if after is not None:
+                    after(name)
+    return {name: spread(each) for name, each in values.items()}
+
+
+def clock(run: Callable[[], Any], device: str = "cpu") -> float:
+    """Milliseconds of one call, from an idle device to an idle device."""
+    synchronise(device)
+    start = time.perf_counter()
+    run()
+    synchronise(device)
+    return 1000 * (time.perf_counter() - start)
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done all it was given."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

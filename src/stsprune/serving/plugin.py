@@ -1,0 +1,52 @@
+"""The entry point that vLLM calls in each of its processes."""
+
+from __future__ import annotations
+
+import os
+
+from stsprune.errors import UnsupportedModeError
+
+from .settings import BUDGET, read_settings
+
+#: Releases of vLLM whose classes the pruning classes were written and tested against.
+VERSIONS = ("0.32",)
+
+
+def register() -> None:
+    """Put the pruning classes in the place of vLLM's own, if the environment asks for pruning.
+
+    Raises InvalidArgumentError for a setting that is wrong and UnsupportedModeError for a vLLM
+    that the classes were not written for.
+    """
+    settings = read_settings(os.environ)
+    if settings is None:
+        return
+    import vllm
+
+    check_version(vllm.__version__)
+
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+    from vllm.model_executor.models.registry import ModelRegistry
+    from vllm.platforms import current_platform
+
+    from .cpu import heed_pruning
+    from .families import SERVED
+    from .start import hook, refusal
+
+    for name, family in SERVED.items():
+        ModelRegistry.register_model(name, f"stsprune.serving.models:Pruned{name}")
+        MODELS_CONFIG_MAP[name] = hook(family, settings, MODELS_CONFIG_MAP.get(name))
+    if not settings.unpruned:
+        for name in ModelRegistry.get_supported_archs() - set(SERVED):
+            MODELS_CONFIG_MAP[name] = refusal(name, MODELS_CONFIG_MAP.get(name))
+    if current_platform.is_cpu() and not settings.compact:
+        heed_pruning()
+
+
+def check_version(version: str) -> None:
+    """Raises UnsupportedModeError for a version that is not one of `VERSIONS`."""
+    if not any(version == one or version.startswith(one + ".") for one in VERSIONS):
+        raise UnsupportedModeError(
+            f"stsprune prunes with vLLM {' or '.join(VERSIONS)}, got {version}: install "
+            f"vllm=={VERSIONS[-1]}.0, or unset {BUDGET} to serve unpruned"
+        )

