@@ -69,9 +69,10 @@ def read_config(name: str = EMBEDDED) -> Any:
     Raises InvalidArgumentError or MissingWeightsError.
     """
     if name == EMBEDDED:
-        from stsprune.embedded.load import check_weights
+        from stsprune.embedded.load import WEIGHTS, check_weights
 
-        return _config(str(check_weights()))
+        check_weights()
+        return _config(str(WEIGHTS))
     _check_folder(name)
     config = _config(name)
     if getattr(config, "vision_config", None) is None:

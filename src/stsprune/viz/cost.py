@@ -98,7 +98,7 @@ def _steps(axes: Any, rows: dict[str, Row], looks: dict[str, Mark], theme: Theme
             fontsize=8,
             color=look.colour,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look.colour, "lw": 0.6, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": look.colour, "lw": 0.6, "relpos": (0, 0.5)},
         )
     axes.set_xlim(0, depth)
     axes.set_ylim(bottom=0)
