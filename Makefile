@@ -1,15 +1,18 @@
-# make demo | test | eval | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-lmms | eval | lint | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test eval lint format clean
+.PHONY: demo test test-lmms eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-lmms: .venv-lmms/ready
+	OMP_NUM_THREADS=1 .venv-lmms/bin/python -m pytest -m lmms tests/lmms
 
 eval: $(READY)
 	$(BIN)/stsprune eval --scenes 500 --out runs/eval
@@ -28,5 +31,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
+# lmms-eval brings fifty packages: it never meets .venv.
+.venv-lmms/ready: pyproject.toml constraints-lmms.txt
+	test -x .venv-lmms/bin/python || $(PYTHON) -m venv .venv-lmms
+	.venv-lmms/bin/python -m pip install --quiet --no-compile -c constraints-lmms.txt -e '.[lmms]' pytest
+	touch $@
+
 clean:
-	rm -rf .venv dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,48 +12,84 @@ EMBEDDED = "embedded"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def load_checkpoint(name: str = EMBEDDED) -> tuple[Any, Any]:
+def load_checkpoint(
+    name: str = EMBEDDED,
+    *,
+    device: str | None = None,
+    dtype: str = "auto",
+    attn_implementation: str | None = None,
+) -> tuple[Any, Any]:
     """Load a vision-language model and its processor, in eval mode.
 
     name: "embedded" (ships with the package, no network), a folder, or a hub id. Weights are read
-    from safetensors only: a pickle file can run code. The model goes to the GPU if there is one.
+    from safetensors only: a pickle file can run code. device: by default the GPU if there is one;
+    dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded model);
+    attn_implementation: as in transformers, by default its choice.
 
     Raises InvalidArgumentError or MissingWeightsError.
     """
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == EMBEDDED:
         from stsprune import load_embedded
 
-        return load_embedded(device=device)
+        model, processor = load_embedded(device, None if dtype == "auto" else getattr(torch, dtype))
+        if attn_implementation is not None:
+            model.set_attn_implementation(attn_implementation)
+        return model, processor
 
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
 
-    _check_folder(name)
-    config = _config(name)
-    if getattr(config, "vision_config", None) is None:
-        raise InvalidArgumentError(
-            f"model {name!r} is no vision-language model (its type is {config.model_type!r})"
-        )
+    config = read_config(name)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             name,
             config=config,
-            dtype="auto",
+            dtype=dtype,
+            attn_implementation=attn_implementation,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # hub, file and shape errors share no base class
         raise InvalidArgumentError(f"model {name!r} cannot be loaded: {_reason(error)}") from error
+    processor = read_processor(name)
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InvalidArgumentError(
             f"model {name!r} lacks {len(missing)} of its weights, for example {missing[0]}"
         )
     return model.eval().to(device), processor
+
+
+def read_config(name: str = EMBEDDED) -> Any:
+    """A vision-language model's config, without its weights; names as in `load_checkpoint`.
+
+    Raises InvalidArgumentError or MissingWeightsError.
+    """
+    if name == EMBEDDED:
+        from stsprune.embedded.load import WEIGHTS, check_weights
+
+        check_weights()
+        return _config(str(WEIGHTS))
+    _check_folder(name)
+    config = _config(name)
+    if getattr(config, "vision_config", None) is None:
+        raise InvalidArgumentError(
+            f"model {name!r} is no vision-language model (its type is {config.model_type!r})"
+        )
+    return config
+
+
+def read_processor(name: str, **options: Any) -> Any:
+    """A checkpoint's processor; options: settings of its image processor. See `read_config`."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(name, trust_remote_code=False, **options)
+    except Exception as error:  # hub, file and missing-package errors share no base class
+        raise InvalidArgumentError(f"model {name!r} has no processor: {_reason(error)}") from error
 
 
 def _check_folder(name: str) -> None:

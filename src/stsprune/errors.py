@@ -31,5 +31,9 @@ class MissingWeightsError(StsPruneError, FileNotFoundError):
     """The package was built without its embedded weights."""
 
 
+class MissingExtraError(StsPruneError, ImportError):
+    """An optional part of the package is used without what it needs; the message installs it."""
+
+
 class NoGainWarning(UserWarning):
     """Pruning is expected to save no time in this prompt's prefill."""

@@ -1,0 +1,127 @@
+"""From arguments to a model: what can be decided from its config is decided before its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stsprune.checkpoints import EMBEDDED, load_checkpoint, read_config, read_processor
+from stsprune.engine import prune
+from stsprune.engine.families import family_of
+from stsprune.errors import InvalidArgumentError
+from stsprune.method import Method
+
+from .arguments import Arguments
+from .budgets import keep_small_images
+
+#: (height, width) of pictures that image processors cut into the most tiles or patches.
+LARGE = tuple((4096 * a, 4096 * b) for a, b in ((1, 1), (3, 4), (4, 3), (1, 2), (2, 1), (1, 3)))
+
+
+def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
+    """Model, processor, and the method as it fits them.
+
+    Raises InvalidArgumentError, UnsupportedModelError, UnsupportedModeError or
+    MissingWeightsError, all but faults of the weights themselves before these are read.
+    """
+    name = arguments.pretrained
+    model = skeleton(name, arguments.attn_implementation)
+    processor = None if name == EMBEDDED else _processor(arguments)
+    if name == EMBEDDED and (arguments.min_pixels or arguments.max_pixels):
+        raise _no_pixels(name)
+    method = arguments.method
+    if method is not None:
+        method = fitted(method, model, processor, arguments.positions)
+    device = arguments.device or _own_device()
+    model, own = load_checkpoint(
+        name,
+        device=device,
+        dtype=arguments.dtype,
+        attn_implementation=arguments.attn_implementation,
+    )
+    processor = processor or own
+    processor.tokenizer.padding_side = "left"  # generation goes on at the right
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return model, processor, method
+
+
+def skeleton(name: str, attention: str | None = None) -> Any:
+    """The model without weights, on the meta device. Raises InvalidArgumentError."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    config = read_config(name)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
+    except Exception as error:  # missing packages and unknown types share no base class
+        reason = " ".join(str(error).split())
+        raise InvalidArgumentError(
+            f"pretrained={name} cannot be built with attn_implementation={attention}: {reason}"
+        ) from error
+    return model.eval()
+
+
+def fitted(method: Method, model: Any, processor: Any, positions: str) -> Method:
+    """The method for this model, once it is certain that no image will end the run.
+
+    Where every image gives the same number of tokens, the budget must not exceed it. Elsewhere a
+    smaller image keeps all it has, and the method must reach its budget on the largest image that
+    the processor makes.
+    """
+    if family_of(model).tokens(model) is None:
+        method = keep_small_images(method)
+        depth = model.config.get_text_config().num_hidden_layers
+        most = largest(processor)
+        try:
+            method.plan(most, depth)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"{error}. An image can have {most} tokens here: raise the budget, lower "
+                "max_pixels where the processor has it, or take a method with a structure stage"
+            ) from error
+    with prune(model, method, positions=positions):  # its checks: family, positions, plan, masks
+        return method
+
+
+def largest(processor: Any) -> int:
+    """Visual tokens of the largest image that the processor makes (newline tokens included)."""
+    counts: list[int] = processor._get_num_multimodal_tokens(image_sizes=list(LARGE))[
+        "num_image_tokens"
+    ]
+    return max(counts)
+
+
+def _processor(arguments: Arguments) -> Any:
+    name = arguments.pretrained
+    pixels = {
+        key: value
+        for key in ("min_pixels", "max_pixels")
+        if (value := getattr(arguments, key)) is not None
+    }
+    processor = read_processor(name, **pixels)
+    size = dict(getattr(processor.image_processor, "size", None) or {})
+    edges = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
+    if any(size.get(edges[key]) != value for key, value in pixels.items()):
+        raise _no_pixels(name)
+    if getattr(processor, "chat_template", None) is None:
+        raise InvalidArgumentError(
+            f"pretrained={name} has no chat template: its prompts cannot be written"
+        )
+    return processor
+
+
+def _no_pixels(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"min_pixels and max_pixels must not be given: the image processor of {name} has none"
+    )
+
+
+def _own_device() -> str | None:
+    """Under `accelerate launch` every process takes its own GPU."""
+    import torch
+    from accelerate import PartialState
+
+    if not torch.cuda.is_available():
+        return None
+    return f"cuda:{PartialState().local_process_index}"
