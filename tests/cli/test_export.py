@@ -23,7 +23,24 @@ def test_the_same_model_under_the_names_of_the_hub(tmp_path):
     assert model.state_dict().keys() == shipped.keys()
     for name, value in model.state_dict().items():
         assert torch.equal(value.float(), shipped[name].float()), name
-    assert processor.chat_template
+    question = [{"role": "user", "content": "what is red ?"}]
+    written = processor.apply_chat_template(question, add_generation_prompt=True)
+    assert written == "<s>USER: what is red ? ASSISTANT:"
     with pytest.raises(InvalidArgumentError, match="must not exist yet"):
         export_hub(folder)
     assert not list(folder.parent.glob("*.tmp"))
+
+
+def test_ask_reads_the_folder(tmp_path):
+    """One `<s>`, though the template brings its own: the same prompt as the shipped model's."""
+    from PIL import Image
+
+    from stsprune.cli.question import build_inputs
+
+    export_hub(tmp_path / "model")
+    image = Image.new("RGB", (96, 96))
+    found = [
+        build_inputs(*load_checkpoint(name), image, "what is red ?")["input_ids"].tolist()
+        for name in (str(tmp_path / "model"), "embedded")
+    ]
+    assert found[0] == found[1]

@@ -38,5 +38,11 @@ def build_inputs(model: Any, processor: Any, image: Image.Image, question: str) 
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    inputs = processor(images=[image], text=[prompt], return_tensors="pt")
+    bos = getattr(getattr(processor, "tokenizer", None), "bos_token", None)
+    inputs = processor(
+        images=[image],
+        text=[prompt],
+        return_tensors="pt",
+        add_special_tokens=not (bos and prompt.startswith(bos)),  # many templates bring it
+    )
     return inputs.to(model.device, dtype=model.dtype)

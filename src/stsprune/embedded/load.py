@@ -9,7 +9,7 @@ from typing import Any
 from stsprune.errors import InvalidArgumentError, MissingWeightsError
 
 from .model import IMAGE_MEAN, IMAGE_STD
-from .text import CHAT_TEMPLATE, build_tokenizer
+from .text import BOS, CHAT_TEMPLATE, build_tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -80,7 +80,8 @@ def export(model: Any, folder: Path) -> None:
 def export_hub(folder: Path) -> None:
     """Write the embedded model as checkpoints on the hub are: float16, the encoder's old key names.
 
-    transformers reads both forms, serving engines only this one. Written atomically. Raises
+    transformers reads both forms, serving engines only this one. The chat template begins with
+    `<s>`, which serving engines do not add to a chat. Written atomically. Raises
     InvalidArgumentError where `folder` exists and MissingWeightsError as `load_embedded` does.
     """
     from safetensors.torch import load_file, save_file
@@ -97,4 +98,5 @@ def export_hub(folder: Path) -> None:
         for name, value in load_file(fresh / "model.safetensors").items()
     }
     save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
+    (fresh / "chat_template.jinja").write_text(BOS + CHAT_TEMPLATE)
     fresh.rename(folder)

