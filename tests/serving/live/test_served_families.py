@@ -1,0 +1,72 @@
+"""Tiny random models of every served family: vLLM's greedy tokens equal the engine's."""
+
+from __future__ import annotations
+
+import pytest
+import transformers
+from offline import answer, picture
+from tiny import TINY, write
+
+from stsprune import STS
+from stsprune.engine.prune import prune
+
+BUDGET, STEPS = "0.25", 6
+#: (text with {} where an image stands, sizes of the images)
+PROMPTS = [
+    ("w5 {} w6 w7 w8", [(60, 40)]),
+    ("w9 w10 {} w11 {} w12", [(60, 40), (30, 50)]),
+    ("w20 w21 w22", []),
+    ("{} w5 w6", [(24, 24)]),
+    ("w5 {} w30 w31 w32 w33", [(60, 40)]),  # the first picture again, another question
+]
+#: The others run with `make test-vllm-all`: each starts an engine.
+EVERY_RUN = ("Qwen2.5-VL", "Qwen3-VL")
+
+
+def families():
+    return [
+        pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.slow) for name in TINY
+    ]
+
+
+def engine_answers(folder, mark):
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model.generation_config.eos_token_id = None
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    out = []
+    for text, sizes in PROMPTS:
+        images = [picture({"size": size, "seed": 1}) for size in sizes]
+        inputs = processor(
+            text=[text.format(*[mark] * len(sizes))], images=images or None, return_tensors="pt"
+        )
+        with prune(model, STS(budget=float(BUDGET), semantics=False)) as trace:
+            ids = model.generate(**inputs, max_new_tokens=STEPS, do_sample=False)
+        length = inputs["input_ids"].shape[1]
+        dropped = sum(
+            image.visual.tokens - len(image.stages[0].kept)
+            for image in trace.images
+            if image.stages
+        )
+        out.append((length - dropped, ids[0, length:].tolist()))
+    return out
+
+
+@pytest.mark.parametrize("family", families())
+def test_tokens_equal_the_engines(family, tmp_path):
+    write(family, tmp_path / "model")
+    mark = TINY[family][1]
+    job = {
+        "model": str(tmp_path / "model"),
+        "llm": {"max_model_len": 512, "max_num_seqs": 4, "limit_mm_per_prompt": {"video": 0}},
+        "max_tokens": STEPS,
+        "prompts": [
+            {
+                "text": text.format(*[mark] * len(sizes)),
+                "images": [{"size": size, "seed": 1} for size in sizes],
+            }
+            for text, sizes in PROMPTS
+        ],
+    }
+    served = answer(job, STSPRUNE_BUDGET=BUDGET)["answers"]
+    found = [(len(one["prompt"]), one["tokens"]) for one in served]
+    assert found == engine_answers(tmp_path / "model", mark)
