@@ -82,12 +82,12 @@ def read_config(name: str = EMBEDDED) -> Any:
     return config
 
 
-def read_processor(name: str, **options: Any) -> Any:
-    """A checkpoint's processor; options: settings of its image processor. See `read_config`."""
+def read_processor(name: str) -> Any:
+    """The processor of a folder or hub id. Raises InvalidArgumentError."""
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(name, trust_remote_code=False, **options)
+        return AutoProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # hub, file and missing-package errors share no base class
         raise InvalidArgumentError(f"model {name!r} has no processor: {_reason(error)}") from error
 

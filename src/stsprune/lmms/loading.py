@@ -94,16 +94,15 @@ def largest(processor: Any) -> int:
 
 def _processor(arguments: Arguments) -> Any:
     name = arguments.pretrained
-    pixels = {
-        key: value
-        for key in ("min_pixels", "max_pixels")
-        if (value := getattr(arguments, key)) is not None
-    }
-    processor = read_processor(name, **pixels)
-    size = dict(getattr(processor.image_processor, "size", None) or {})
-    edges = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
-    if any(size.get(edges[key]) != value for key, value in pixels.items()):
-        raise _no_pixels(name)
+    processor = read_processor(name)
+    bounds = {"shortest_edge": arguments.min_pixels, "longest_edge": arguments.max_pixels}
+    bounds = {edge: pixels for edge, pixels in bounds.items() if pixels is not None}
+    if bounds:
+        size = processor.image_processor.size
+        known = {edge: value for edge, value in dict(size or {}).items() if value is not None}
+        if set(known) != {"shortest_edge", "longest_edge"}:  # Qwen's way to say pixels
+            raise _no_pixels(name)
+        processor.image_processor.size = type(size)(**(known | bounds))
     if getattr(processor, "chat_template", None) is None:
         raise InvalidArgumentError(
             f"pretrained={name} has no chat template: its prompts cannot be written"
