@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from conftest import DIFFERENCES
+from differences import DIFFERENCES
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
