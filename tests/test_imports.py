@@ -70,3 +70,10 @@ def test_public_names_exist_also_after_everything_is_loaded():
     assert set(stsprune.__all__) <= set(dir(stsprune))
     with pytest.raises(AttributeError, match="nonsense"):
         _ = stsprune.nonsense
+
+
+def test_every_test_module_has_a_name_of_its_own():
+    """pytest imports them by their bare names: of two alike it collects one and fails."""
+    names = [one.name for one in Path(__file__).parent.rglob("*.py")]
+    common = {"conftest.py", "__init__.py"}
+    assert not {name for name in names if names.count(name) > 1} - common

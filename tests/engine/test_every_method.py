@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import DIFFERENCES
+from differences import DIFFERENCES
 from test_families import PROMPTS, TOLERANCE, forced, run_pruned
 from zoo import IMAGE, KITS, shared
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from conftest import DEPTH, DIFFERENCES, GRID, make_inputs
+from differences import DIFFERENCES
+from tiny_llava import DEPTH, GRID, make_inputs
 
 import stsprune
 from stsprune.engine.reference import masked_logits

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 import torch
-from conftest import GRID, make_inputs, make_llava
 from snapshot import Snapshot
+from tiny_llava import GRID, make_inputs, make_llava
 from transformers import DynamicCache
 
 import stsprune

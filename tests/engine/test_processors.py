@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import DIFFERENCES
+from differences import DIFFERENCES
 from PIL import Image
 from processors import PROCESSORS
 from test_families import METHODS, TOLERANCE, forced, run_pruned

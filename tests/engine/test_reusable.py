@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from conftest import DIFFERENCES
+from differences import DIFFERENCES
 from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, next_positions
 from zoo import DEPTH, IMAGE, KITS, VOCABULARY, WORDS, shared
 
