@@ -12,10 +12,11 @@ from zoo import DEPTH, KITS, shared
 
 import stsprune
 from stsprune.engine import cache_bytes
-from stsprune.engine.costs import kv_cache_bytes, layer_flops, prefill_flops, tokens_per_layer
+from stsprune.engine.costs import kv_cache_bytes, layer_flops, prefill_flops
 from stsprune.engine.families import family_of
 from stsprune.engine.gain import expected_share, prefill_time
 from stsprune.errors import InvalidTypeError, NoGainWarning
+from stsprune.method.base import tokens_per_layer
 
 FAMILIES = ["LLaVA-1.5", "LLaVA-NeXT", "Qwen2.5-VL", "Qwen3-VL", "InternVL 3"]
 

@@ -29,16 +29,18 @@ def average(plan, tokens, depth):
     depth=st.integers(3, 40),
     share=st.floats(0.01, 1),
     ratio=st.floats(1, 4),
+    steps=st.integers(1, 4),
     withdraw=st.none() | st.floats(0.1, 1),
     data=st.data(),
 )
-def test_the_budget_is_the_average_per_layer(tokens, depth, share, ratio, withdraw, data):
+def test_the_budget_is_the_average_per_layer(tokens, depth, share, ratio, steps, withdraw, data):
     layer = data.draw(st.integers(0, depth - 2))
-    method = STS(share, layer=layer, ratio=ratio, withdraw=withdraw)
+    method = STS(share, layer=layer, ratio=ratio, steps=steps, withdraw=withdraw)
     plan, budget = method.plan(tokens, depth), max(1.0, share * tokens)
     spent = average(plan, tokens, depth)
     assert spent <= budget + 1e-9
-    assert spent > budget - 1 - (layer + 1) / depth  # nothing is left that would fit
+    rounding = max(1, depth // 8) * (steps - 1)  # counts between the first and the last
+    assert spent > budget - 1 - (layer + 1 + rounding) / depth  # nothing is left that would fit
     counts = [tokens if plan.structure is None else plan.structure, *dict(plan.semantics).values()]
     assert all(1 <= b <= a <= tokens for a, b in itertools.pairwise(counts))
 
@@ -65,6 +67,7 @@ def test_single_stages():
     ("options", "match"),
     [
         ({"ratio": 0.5}, "ratio must be in"),
+        ({"steps": 0}, "steps must be an int >= 1, got 0"),
         ({"layer": -1}, "layer must be None or an int >= 0"),
         ({"queries": "some"}, "queries must be one of peak, last, all"),
         ({"structure": False, "semantics": False}, "must not both be False"),

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from stsprune.engine import cache_bytes, prune
-from stsprune.engine.costs import kv_cache_bytes, prefill_flops, tokens_per_layer
+from stsprune.engine.costs import kv_cache_bytes, prefill_flops
 from stsprune.engine.families import family_of
-from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens
+from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens, tokens_per_layer
 from stsprune.selection.attention import top_indices
 
 from .geometry import weight_bytes

@@ -1,20 +1,8 @@
-"""What a pruned prefill costs in theory: tokens per layer, FLOPs, bytes of weights and KV cache."""
+"""What a pruned prefill costs in theory: FLOPs, bytes of weights and KV cache."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from stsprune.method.base import Plan
-
-
-def tokens_per_layer(plan: Plan, tokens: int, depth: int) -> list[int]:
-    """Visual tokens that each decoder layer computes, for an image of `tokens`."""
-    held = tokens if plan.structure is None else plan.structure
-    drops, counts = dict(plan.semantics), []
-    for layer in range(depth):
-        counts.append(held)
-        held = drops.get(layer, held)
-    return counts
 
 
 def layer_flops(config: Any, length: int) -> int:

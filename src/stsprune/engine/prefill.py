@@ -11,13 +11,20 @@ import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
-from stsprune.method.base import EncoderView, InstructionAttention, Method, Plan, VisualTokens
+from stsprune.method.base import (
+    EncoderView,
+    InstructionAttention,
+    Method,
+    Plan,
+    VisualTokens,
+    tokens_per_layer,
+)
 from stsprune.selection.attention import top_indices
 from stsprune.selection.share import share_budget
 from stsprune.selection.upload import upload
 
 from .cache import Group, HeldImages, PrunedCache
-from .costs import selection_flops, tokens_per_layer
+from .costs import selection_flops
 from .deepstack import Deepstack
 from .gain import BALANCE, expected_share
 from .layout import Bucket, Layout, buckets

@@ -12,8 +12,9 @@ from statistics import fmean
 from typing import Any
 
 from ..embedded.questions import FAMILIES
-from ..engine.costs import kv_cache_bytes, prefill_flops, tokens_per_layer
+from ..engine.costs import kv_cache_bytes, prefill_flops
 from ..method import Method
+from ..method.base import tokens_per_layer
 from .blind import Blind
 from .figures import FIGURES
 from .jobs import Job, Refused

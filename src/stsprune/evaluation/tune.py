@@ -23,19 +23,20 @@ Settings = dict[str, Any]
 Step = Mapping[str, Sequence[Any]]
 
 REPULSION: Step = {"space": (0.1, 0.2, 0.3, 0.4, 0.5), "exponent": (2.0, 4.0, 6.0)}
-FILTER: Step = {"layer": (1, 2, 3), "ratio": (1.25, 1.5, 1.75, 2.0)}
+FILTER: Step = {"layer": (1, 2, 3), "ratio": (1.25, 1.5, 1.625, 1.75, 2.0)}
+FALLS: Step = {"steps": (1, 2, 3)}
 QUERIES: Step = {"queries": ("peak", "last", "all")}
 WITHDRAWAL: Step = {"withdraw": (None, 0.5, 0.625, 0.75)}
 
 #: method -> its steps; methods that are not named have nothing to choose.
 STEPS: dict[str, tuple[Step, ...]] = {
-    "sts": (REPULSION, FILTER, QUERIES, WITHDRAWAL),
+    "sts": (REPULSION, FILTER, FALLS, QUERIES, WITHDRAWAL),
     "structure-only": (REPULSION,),
     "no-filter": (REPULSION, WITHDRAWAL),
-    "no-withdrawal": (REPULSION, FILTER, QUERIES),
+    "no-withdrawal": (REPULSION, FILTER, FALLS, QUERIES),
     "semantics-only": ({"layer": (0, 1)}, QUERIES, WITHDRAWAL),
-    "space=0": ({"exponent": (2.0, 4.0, 6.0)}, FILTER),
-    "space=1": ({"exponent": (2.0, 4.0, 6.0)}, FILTER),
+    "space=0": ({"exponent": (2.0, 4.0, 6.0)}, FILTER, FALLS),
+    "space=1": ({"exponent": (2.0, 4.0, 6.0)}, FILTER, FALLS),
     "swapped": ({"pool": (1.25, 1.5, 2.0, 3.0)}, QUERIES),
     "fastv": ({"layer": (0, 1, 2)},),
     "sparsevlm": ({"recycle": (True, False)},),

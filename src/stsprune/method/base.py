@@ -172,6 +172,16 @@ def falling_plan(tokens: int, first: int, *semantics: tuple[int, int]) -> Plan:
     return Plan(first if first < tokens else None, tuple(real))
 
 
+def tokens_per_layer(plan: Plan, tokens: int, depth: int) -> list[int]:
+    """Visual tokens that each decoder layer computes, for an image of `tokens`."""
+    held = tokens if plan.structure is None else plan.structure
+    drops, counts = dict(plan.semantics), []
+    for layer in range(depth):
+        counts.append(held)
+        held = drops.get(layer, held)
+    return counts
+
+
 def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
     """The error of a method that drops nothing before `layer`."""
     return InvalidArgumentError(

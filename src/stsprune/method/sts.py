@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,6 +22,7 @@ from .base import (
     falling_plan,
     filter_plan,
     structure_plan,
+    tokens_per_layer,
 )
 
 QUERIES = ("peak", "last", "all")
@@ -36,7 +38,9 @@ class STS(Method):
     space, exponent, eps: of the repulsion, see `stsprune.repulsion`.
     layer: decoder layer whose attention filters, 0-based; None = a quarter of the depth.
     ratio: tokens that enter the LLM over the budget, >= 1; the rest of the budget is what stays
-        after `layer`.
+        after the filter.
+    steps: how often the filter acts, an eighth of the depth apart, in equal falls: what an early
+        layer cannot judge yet is left to a later one.
     queries: "peak" (the most that any head of any token of the text after the image looks at it),
         "last" (the prompt's last token, mean over heads) or "all" (mean over the text's tokens).
     withdraw: share of the decoder's layers after which the best scored token per image is enough,
@@ -50,7 +54,8 @@ class STS(Method):
     exponent: float = EXPONENT
     eps: float = EPS
     layer: int | None = None
-    ratio: float = 1.75
+    ratio: float = 1.625
+    steps: int = 2
     queries: str = "peak"
     withdraw: float | None = 0.625
     structure: bool = True
@@ -63,6 +68,8 @@ class STS(Method):
             raise InvalidArgumentError(f"layer must be None or an int >= 0, got {self.layer!r}")
         if not 1 <= self.ratio <= 100:
             raise InvalidArgumentError(f"ratio must be in [1, 100], got {self.ratio!r}")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InvalidArgumentError(f"steps must be an int >= 1, got {self.steps!r}")
         if self.queries not in QUERIES:
             raise InvalidArgumentError(
                 f"queries must be one of {', '.join(QUERIES)}, got {self.queries!r}"
@@ -83,18 +90,23 @@ class STS(Method):
         last = self.withdrawal(depth, layer)
         if not self.structure:
             return filter_plan(budget, tokens, depth, layer, last)
-        if last is None:
-            first, second = split_budget(budget, tokens, depth, layer, self.ratio)
-            return falling_plan(tokens, first, (layer, second))
         # The layers up to the withdrawal share what those behind it leave over.
-        end, total = last + 1, budget * depth
-        share = (total - (depth - end)) / end
+        end, total = depth if last is None else last + 1, budget * depth
+        share = min((total - (depth - end)) / end, tokens)
+        gap = max(1, depth // 8)
+        steps = min(self.steps, 1 + (end - layer - 2) // gap)
+        before = layer + 1 + gap * (steps - 1) / 2
         ratio = max(1.0, self.ratio * budget / share)
-        first, second = split_budget(min(share, tokens), tokens, end, layer, ratio)
-        spent = first * (layer + 1) + second * (last - layer)
-        return falling_plan(
-            tokens, first, (layer, second), (last, int((total - spent) // (depth - end)))
-        )
+        first, second = split_budget(share, tokens, end, before, ratio)
+        falls = [
+            (layer + gap * step, first - math.ceil((first - second) * (step + 1) / steps))
+            for step in range(steps)
+        ]
+        plan = falling_plan(tokens, first, *falls)
+        if last is None:
+            return plan
+        left = total - sum(tokens_per_layer(plan, tokens, end))
+        return falling_plan(tokens, first, *falls, (last, int(left // (depth - end))))
 
     def withdrawal(self, depth: int, after: int = -1) -> int | None:
         """The decoder layer of `withdraw`, if it lies behind `after` and has a layer behind it."""

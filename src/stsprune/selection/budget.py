@@ -34,15 +34,15 @@ def budget_tokens(budget: int | float, tokens: int) -> float:
 
 
 def split_budget(
-    budget: float, tokens: int, depth: int, layer: int, ratio: float
+    budget: float, tokens: int, depth: int, before: float, ratio: float
 ) -> tuple[int, int]:
-    """(K1, K2) with K1 * (layer + 1) + K2 * (depth - layer - 1) <= budget * depth.
+    """(K1, K2) with K1 * before + K2 * (depth - before) <= budget * depth.
 
-    K1 = ratio * budget tokens run up to and including decoder layer `layer`, K2 after it: the most
-    that fits. K1 shrinks where the ratio would leave nothing for K2, and never exceeds `tokens`.
+    K1 = ratio * budget tokens run through the first `before` decoder layers, K2 through the rest:
+    the most that fits. Half a layer stands for one with as many tokens as lie between the two. K1
+    shrinks where the ratio would leave nothing for K2, and never exceeds `tokens`.
     """
-    before, after = layer + 1, depth - layer - 1
-    total = budget * depth
+    after, total = depth - before, budget * depth
     first = min(tokens, round(ratio * budget), int((total - after) // before))
     first = max(first, 1)
     second = int((total - first * before) // after)
