@@ -33,7 +33,7 @@ def test_ask_json(call, picture, embedded_is_untrained, budget):
     assert document["kv_bytes"] > 0
     assert document["prefill_ms"] > 0
     structure, *inside = document["stages"]
-    assert [stage["name"] for stage in inside] == ["semantics", "semantics"]
+    assert [stage["name"] for stage in inside] == ["semantics"] * 3
     seen = [set(stage["kept"]) for stage in (structure, *inside)]
     assert seen[2] < seen[1] < seen[0] < set(range(144))
 
