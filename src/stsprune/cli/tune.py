@@ -33,7 +33,7 @@ def tune(
     shape = model_shape()
     budgets = token_budgets(budget, shape[0])
     make_jobs(names, budgets, *shape)  # bad input shows before any work is done
-    setup = Setup("validation", scenes)
+    setup = Setup("validation", scenes, figures=False)
     open_folder(out, setup)
     with answering() as bar:
 

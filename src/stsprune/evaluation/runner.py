@@ -41,11 +41,15 @@ Records = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an evaluation asks: `scenes` pictures of a split, at `positions`."""
+    """What an evaluation asks: `scenes` pictures of a split, at `positions`.
+
+    figures: whether the kept sets are looked at too, or answers alone (a search for settings).
+    """
 
     split: str
     scenes: int
     positions: str = "original"
+    figures: bool = True
 
     def shards(self) -> list[tuple[int, int]]:
         """(first scene, number of scenes) of every shard."""
@@ -87,7 +91,8 @@ def open_folder(folder: Path, setup: Setup) -> None:
 
     Raises InvalidArgumentError where the folder holds another run's results: they are not mixed.
     """
-    mine = {"made_by": fingerprint(), "split": setup.split, "positions": setup.positions}
+    mine: dict[str, Any] = {"made_by": fingerprint(), "split": setup.split}
+    mine |= {"positions": setup.positions, "figures": setup.figures}
     header = folder / HEADER
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"out must be a folder, got the file {str(folder)!r}")
@@ -100,6 +105,7 @@ def open_folder(folder: Path, setup: Setup) -> None:
             ("made_by", "another version of the code or the weights"),
             ("split", f"split {theirs.get('split')!r}"),
             ("positions", f"positions={theirs.get('positions')!r}"),
+            ("figures", "another command"),
         ):
             if theirs.get(name) != mine[name]:
                 raise InvalidArgumentError(
@@ -198,8 +204,9 @@ class _Worker:
         unpruned = Job.unpruned()
         ordered = [unpruned, *(job for job in jobs if job.method is not None)]
         start = time.perf_counter()
+        setup = self.setup
         records = answer_shard(
-            self.model, self.processor, items, ordered, self.setup.positions, self.advance
+            self.model, self.processor, items, ordered, setup.positions, self.advance, setup.figures
         )
         path = shard_path(self.folder, first, count)
         fresh = {job.stored: records[job.key] for job in ordered}

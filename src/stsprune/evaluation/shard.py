@@ -98,8 +98,12 @@ def answer_shard(
     jobs: Sequence[Job],
     positions: str = "original",
     advance: Callable[[int], object] = lambda n: None,
+    figures: bool = True,
 ) -> dict[str, Record]:
-    """Records of every job over the items; the first job must be the unpruned model."""
+    """Records of every job over the items; the first job must be the unpruned model.
+
+    figures: see `runner.Setup`.
+    """
     scenes = list(dict.fromkeys(id(item.scene) for item in items))
     shown = [scenes.index(id(item.scene)) for item in items]
     pictures = [next(i for i in items if id(i.scene) == one) for one in scenes]
@@ -134,6 +138,7 @@ def answer_shard(
         }
         if method is not None:
             record["selection"] = method.seconds
+        if method is not None and figures:
             read = getattr(encoded, NOTE)["received"] if "encoder" in method.needs else None
             record |= _kept(trace, items, shown, features, read, depth)
         out[job.key] = record
@@ -179,8 +184,10 @@ def _kept(
     early = [number for number, stage in enumerate(stages) if stage.layer < depth // 2]
     for name, number in (("first", 0), ("middle", max(early, default=0))):
         kept = torch.stack([image.stages[number].kept for image in trace.images])
-        figures: dict[str, Any] = structure_figures(features[shown], kept, grid)
-        figures = {key: _rounded(value) for key, value in figures.items()}
+        own = torch.cat((torch.tensor(shown)[:, None], kept), 1)
+        sets, places = own.unique(dim=0, return_inverse=True)  # questions share what is kept
+        of_sets = structure_figures(features[sets[:, 0]], sets[:, 1:], grid)
+        figures: dict[str, Any] = {key: _rounded(value[places]) for key, value in of_sets.items()}
         figures |= coverage_figures([set(k.tolist()) for k in kept], objects, asked)
         out[name] = figures | {"kept": kept.shape[1]}
     scored = [number for number, stage in enumerate(stages) if stage.scores is not None]
