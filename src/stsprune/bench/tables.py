@@ -90,14 +90,15 @@ def _selection(document: dict[str, Any]) -> Table:
             "#loop, lean",
             "#all, lean",
             "#time / Gram",
-            "#repulsion ms",
+            "#ours ms",
             "#max-min ms",
             "#Gram ms",
         ],
         rows,
         [
             "faster: than max-min selection as DivPrune's paper states it, its loop and the whole "
-            "call; lean: than the leanest form of it; Gram: the N x N product of the features alone",
+            "call; lean: than the leanest form of it",
+            "Gram: the N x N product of the features alone",
             describe(),
         ],
     )
@@ -128,7 +129,7 @@ def batch_tables(group: dict[str, Any]) -> list[Table]:
                     *_named(row),
                     _times(_median(row["speedup"])),
                     _range(row["speedup"]),
-                    _percent(row["floor_share"]),
+                    _percent(_median(row["floor_share"])),
                     _times(_median(row["over_floor"])),
                     _times(_median(row["decode_over_floor"])),
                     _times(_median(row["total_speedup"])),
