@@ -104,6 +104,6 @@ def _names(
             fontsize=7,
             fontweight="bold" if first else "normal",
             color=theme.hues[0] if first else theme.soft,
-            arrowprops={"arrowstyle": "-", "color": theme.faint, "lw": 0.6},
+            arrowprops={"arrowstyle": "-", "color": theme.faint, "lw": 0.6, "relpos": (1, 0.5)},
         )
     axes.set_xlim(left - 0.22 * tokens, 1.03 * tokens)
