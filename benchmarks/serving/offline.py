@@ -40,7 +40,7 @@ def picture(image: dict[str, Any]) -> Any:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Of a process that runs vLLM; settings: STSPRUNE_... variables, none of them inherited."""
+    """Of a process that runs vLLM. No STSPRUNE_... but those of `settings`: none is inherited."""
     kept = {name: one for name, one in os.environ.items() if not name.startswith("STSPRUNE_")}
     return kept | CPU | settings
 
