@@ -67,10 +67,13 @@ def bench(server: Server, requests: Path, count: int, tokens: int) -> dict[str, 
     return found
 
 
-def compare(name: str, tokens: int, requests: int, rounds: int) -> dict[str, Any]:
-    """Medians over the rounds of both servers, and the ratio of their throughputs."""
+def compare(name: str, lengths: list[int], requests: int, rounds: int) -> list[dict[str, Any]]:
+    """For every length of answers, in tokens: what both servers did in each round."""
     visual, side = MODELS[name]
-    budgets = {"unpruned": {}, "pruned": {"STSPRUNE_BUDGET": str(visual // 9)}}
+    budgets: dict[str, dict[str, str]] = {
+        "unpruned": {},
+        "pruned": {"STSPRUNE_BUDGET": str(visual // 9)},
+    }
     with tempfile.TemporaryDirectory() as at, ExitStack() as stack:
         folder = Path(at)
         write_model(name, folder / "model")
@@ -82,44 +85,46 @@ def compare(name: str, tokens: int, requests: int, rounds: int) -> dict[str, Any
                     **settings,
                 )
             )
-            for key, settings in budgets.items()
+            for key, settings in {"unpruned": {}, "pruned": pruned}.items()
         }
-        found: dict[str, list[dict[str, Any]]] = {key: [] for key in servers}
-        for turn in range(-1, rounds):  # the first warms up, shorter
-            count = requests if turn >= 0 else 16
-            file = folder / f"{turn}.jsonl"
-            write_requests(file, side, 1000 * turn + 1000, count)
-            for key, server in servers.items():
-                result = bench(server, file, count, tokens)
-                if turn >= 0:
-                    found[key].append(result)
-                print(name, tokens, key, turn, result["request_throughput"], file=sys.stderr)
-    row: dict[str, Any] = {
-        "model": name,
-        "visual_tokens": {"unpruned": visual, "pruned": visual // 9},
-        "output_tokens": tokens,
-    }
+        return [
+            {"model": name, "visual_tokens": {"unpruned": visual, "pruned": visual // 9}}
+            | take_turns(servers, folder, side, tokens, requests, rounds)
+            for tokens in lengths
+        ]
+
+
+def take_turns(
+    servers: dict[str, Server], folder: Path, side: int, tokens: int, requests: int, rounds: int
+) -> dict[str, Any]:
+    """Figures of every round, and the ratio of the median throughputs."""
+    found: dict[str, list[dict[str, Any]]] = {key: [] for key in servers}
+    for turn in range(rounds + 1):
+        count = requests if turn else 16  # the first warms up
+        file = folder / f"{tokens}-{turn}.jsonl"
+        write_requests(file, side, 100_000 * tokens + 1000 * turn, count)
+        for key, server in servers.items():
+            result = bench(server, file, count, tokens)
+            print(tokens, turn, key, result["request_throughput"], file=sys.stderr)
+            if turn:
+                found[key].append(result)
+    row: dict[str, Any] = {"output_tokens": tokens}
     for field in ("request_throughput", "median_ttft_ms", "median_tpot_ms"):
         row[field] = {key: [round(one[field], 2) for one in found[key]] for key in found}
-    middle = {
-        key: statistics.median(one["request_throughput"] for one in found[key]) for key in found
-    }
+    middle = {key: statistics.median(row["request_throughput"][key]) for key in found}
     return row | {"throughput_ratio": round(middle["pruned"] / middle["unpruned"], 2)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default="embedded,wide")
+    parser.add_argument("--model", choices=MODELS, default="wide")
     parser.add_argument("--tokens", default="4,64")
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = [
-        compare(name, int(tokens), options.requests, options.rounds)
-        for name in options.models.split(",")
-        for tokens in options.tokens.split(",")
-    ]
+    lengths = [int(one) for one in options.tokens.split(",")]
+    rows = compare(options.model, lengths, options.requests, options.rounds)
     record(options.out, requests=options.requests, concurrency=8, rows=rows)
 
 
