@@ -85,7 +85,7 @@ def compare(name: str, lengths: list[int], requests: int, rounds: int) -> list[d
                     **settings,
                 )
             )
-            for key, settings in {"unpruned": {}, "pruned": pruned}.items()
+            for key, settings in budgets.items()
         }
         return [
             {"model": name, "visual_tokens": {"unpruned": visual, "pruned": visual // 9}}
