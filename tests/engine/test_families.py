@@ -117,6 +117,19 @@ def cells():
                 yield pytest.param(family, prompt, id=f"{family}-{prompt}")
 
 
+@pytest.mark.parametrize("leave", [True, False])
+def test_padding_that_pruning_makes_vanish(leave):
+    """Rows of unequal prompts that end up equally long: the caller's mask is padded still."""
+    kit, model = KITS["LLaVA-1.5"], shared("LLaVA-1.5")
+    inputs = kit.inputs(model, [["image", "image", 2], ["image", 6]])
+    continuation = forced(2)
+    method = STS(4, semantics=False)
+    got, trace, _, cache = run_pruned(model, method, inputs, continuation, leave=leave)
+    assert not inputs["attention_mask"].all()
+    assert cache.groups[0].span.valid is None
+    assert (got - masked_logits(model, inputs, trace, continuation)).abs().max() < TOLERANCE
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("family", "prompt"), list(cells()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from stsprune.engine.costs import layer_weights, prefill_flops
 
+from .contest import Scene
 from .timing import clock
 
 
@@ -41,13 +43,30 @@ def _seconds(run: Any, device: str) -> float:
     return statistics.median(times[2:]) / 1000
 
 
-def least_milliseconds(
+def least_time(
     config: Any, lengths: list[int], batch: int, bytes_per_number: int, ceiling: Ceiling
-) -> float:
-    """The decoder's prefill cannot be faster: its FLOPs at peak, or its weights read once.
+) -> tuple[float, str]:
+    """Milliseconds below which the decoder's prefill cannot get, and what binds it.
 
-    lengths: tokens per decoder layer of each of `batch` equal prompts.
+    Its FLOPs at the peak rate ("compute"), or its weights read once ("memory"). lengths: tokens per
+    decoder layer of each of `batch` equal prompts.
     """
     flops = batch * prefill_flops(config, lengths)
     weights = len(lengths) * layer_weights(config) + config.hidden_size * config.vocab_size
-    return 1000 * max(flops / ceiling.flops, weights * bytes_per_number / ceiling.bytes)
+    compute = 1000 * flops / ceiling.flops
+    memory = 1000 * weights * bytes_per_number / ceiling.bytes
+    return max(compute, memory), "compute" if compute >= memory else "memory"
+
+
+def least_times(
+    model: Any, budgets: Iterable[int], batches: Iterable[int], ceiling: Ceiling
+) -> list[dict[str, Any]]:
+    """`least_time` of the unpruned prompt and of the floors, per batch."""
+    scene, out = Scene.of(model, 1, 2), []
+    whole = scene.inputs(scene.tokens)["input_ids"].shape[1]
+    for batch in batches:
+        for tokens in (scene.tokens, *budgets):
+            lengths = [whole - scene.tokens + tokens] * scene.config.num_hidden_layers
+            least, bound = least_time(scene.config, lengths, batch, model.dtype.itemsize, ceiling)
+            out.append({"batch": batch, "tokens": tokens, "least": least, "bound": bound})
+    return out

@@ -14,8 +14,9 @@ from stsprune.engine.families import family_of
 from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens
 from stsprune.selection.attention import top_indices
 
-from .prompt import cut_features, positions, prompt
-from .timing import clock, synchronise
+from .geometry import weight_bytes
+from .prompt import cut_features, picture, positions, prompt, shape_of
+from .timing import clock
 
 UNPRUNED, FLOOR = "unpruned", "floor"
 
@@ -24,7 +25,7 @@ UNPRUNED, FLOOR = "unpruned", "floor"
 class Scene:
     """One model and `batch` equal prompts; tokens: visual tokens of each, extra: newlines and such.
 
-    tensors: what the encoder gets.
+    tensors: what the encoder gets; new_tokens: of an answer.
     """
 
     model: Any
@@ -34,6 +35,15 @@ class Scene:
     extra: int
     device: str
     new_tokens: int
+
+    @classmethod
+    def of(cls, model: Any, batch: int, new_tokens: int) -> Scene:
+        """The usual picture. Raises UnsupportedModelError."""
+        tensors = picture(model, batch)
+        visual = shape_of(model, tensors)
+        extra = visual.length - visual.tokens
+        device = str(model.device)
+        return cls(model, tensors, batch, visual.tokens, extra, device, new_tokens)
 
     @property
     def config(self) -> Any:
@@ -51,6 +61,7 @@ class Recorded:
 
     selections: list[tuple[VisualTokens, int]] = field(default_factory=list)
     scores: list[InstructionAttention] = field(default_factory=list)
+    merges: list[tuple[Any, Any, VisualTokens | InstructionAttention]] = field(default_factory=list)
 
 
 class Contestant:
@@ -90,6 +101,7 @@ class Contestant:
 
     def warm(self) -> None:
         """Run once, noting what the method is asked. Raises what `prune` raises."""
+        self.recorded = Recorded()
         with ExitStack() as stack:
             if self.method is None:
                 stack.enter_context(self.context())
@@ -98,44 +110,65 @@ class Contestant:
                 stack.enter_context(prune(self.scene.model, noting))
             self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
 
-    def run(self) -> dict[str, float]:
-        """One greedy answer of `new_tokens`: milliseconds of its parts, bytes of its cache."""
+    def run(self, answer: bool = True) -> dict[str, float]:
+        """Milliseconds of a prefill and of its parts, bytes of its cache.
+
+        answer: decode greedily, too, until there are `new_tokens`.
+        """
         scene = self.scene
         device = scene.device
         cuda = torch.device(device).type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
         out: list[Any] = []
         with self.context():
-            ttft = clock(lambda: out.append(self._prefill()), device)
-            peak = torch.cuda.max_memory_allocated(device) if cuda else 0
-            kv = cache_bytes(out[0][1])
-            steps = clock(lambda: self._decode(*out[0]), device)
-        result = {"ttft": ttft, "kv_bytes": float(kv), "total": ttft + steps}
-        if scene.new_tokens > 1:
-            result["decode"] = steps / (scene.new_tokens - 1)
-        if cuda:
-            result["peak_bytes"] = float(peak)
+            result = {"ttft": clock(lambda: out.append(self._prefill()), device)}
+            result["kv_bytes"] = cache_bytes(out[0][1])
+            if cuda:  # other contestants' notes lie in memory as well: only the rise counts
+                rise = torch.cuda.max_memory_allocated(device) - before
+                result["peak_bytes"] = weight_bytes(scene.model) + rise
+            if answer:
+                steps = clock(lambda: self._decode(*out[0]), device)
+                result["total"] = result["ttft"] + steps
+                result["decode"] = steps / (scene.new_tokens - 1)
         out.clear()
         return result | self.parts()
 
     def parts(self) -> dict[str, float]:
-        """Image encoder, structure stage and semantic stages, each alone, in milliseconds."""
+        """Image encoder, structure stage and semantic stages, each alone, in milliseconds.
+
+        Merging counts as part of the stage that it follows.
+        """
         scene, method = self.scene, self.method
         inner = family_of(scene.model).inner(scene.model)
         with self.context():
             encoder = clock(lambda: inner.get_image_features(**scene.tensors), scene.device)
         if method is None:
             return {"encoder": encoder, "select": 0.0, "score": 0.0}
-        seen = self.recorded
         return {
             "encoder": encoder,
-            "select": clock(lambda: [method.select(*one) for one in seen.selections], scene.device),
-            "score": clock(
-                lambda: [top_indices(method.score(one), one.keep) for one in seen.scores],
-                scene.device,
-            ),
+            "select": clock(self._select, scene.device),
+            "score": clock(self._score, scene.device),
         }
+
+    def _select(self) -> None:
+        assert self.method is not None
+        for tokens, keep in self.recorded.selections:
+            self.method.select(tokens, keep)
+        self._merge(VisualTokens)
+
+    def _score(self) -> None:
+        assert self.method is not None
+        for one in self.recorded.scores:
+            top_indices(self.method.score(one), one.keep)
+        self._merge(InstructionAttention)
+
+    def _merge(self, stage: type) -> None:
+        assert self.method is not None
+        for one in self.recorded.merges:
+            if isinstance(one[2], stage):
+                self.method.merge(*one)
 
     def _prefill(self) -> tuple[Any, Any]:
         out = self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
@@ -150,7 +183,6 @@ class Contestant:
                 given["position_ids"] = positions(scene.model, scene.batch, start + step, 1)
             logits = scene.model(**given).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
-        synchronise(scene.device)
 
 
 def _noting(method: Method, recorded: Recorded) -> Method:
@@ -165,6 +197,10 @@ def _noting(method: Method, recorded: Recorded) -> Method:
         recorded.scores.append(attention)
         return kind.score(self, attention)
 
-    noting = type(kind.__name__, (kind,), {"select": select, "score": score})
+    def merge(self: Any, *given: Any) -> Any:
+        recorded.merges.append(given)
+        return kind.merge(self, *given)
+
+    noting = type(kind.__name__, (kind,), {"select": select, "score": score, "merge": merge})
     made: Method = noting(**{one.name: getattr(method, one.name) for one in fields(method)})
     return made

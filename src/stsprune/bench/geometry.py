@@ -23,15 +23,13 @@ ROOM = 1.15  # weights, and this much more for activations and cache
 
 @dataclass(frozen=True)
 class Geometry:
-    """One model's sizes and the picture that it is shown.
+    """One model's sizes.
 
-    config: builds the config; model: class in transformers; size: (height, width) of the picture in
-    pixels; budgets: visual tokens to compare at.
+    config: builds the config; model: class in transformers; budgets: visual tokens to compare at.
     """
 
     config: Callable[[], Any]
     model: str
-    size: tuple[int, int]
     budgets: tuple[int, ...]
 
 
@@ -175,30 +173,21 @@ def qwen3() -> Any:
     )
 
 
-_LLAVA, _SQUARE = "LlavaForConditionalGeneration", (336, 336)
+_LLAVA = "LlavaForConditionalGeneration"
 _USUAL = (192, 128, 64)
 GEOMETRIES = {
-    "llava-1.5-7b": Geometry(
-        lambda: llava(4096, 11008, 32, 32, LARGE_CLIP), _LLAVA, _SQUARE, _USUAL
-    ),
-    "llava-1.5-13b": Geometry(
-        lambda: llava(5120, 13824, 40, 40, LARGE_CLIP), _LLAVA, _SQUARE, _USUAL
-    ),
+    "llava-1.5-7b": Geometry(lambda: llava(4096, 11008, 32, 32, LARGE_CLIP), _LLAVA, _USUAL),
+    "llava-1.5-13b": Geometry(lambda: llava(5120, 13824, 40, 40, LARGE_CLIP), _LLAVA, _USUAL),
     "llava-next-7b": Geometry(
         lambda: llava_next(4096, 11008, 32, 32, LARGE_CLIP),
         "LlavaNextForConditionalGeneration",
-        (672, 672),
         (640, 320, 160),
     ),
     # 33, 22 and 11 % of 36 x 36
-    "qwen2.5-vl-7b": Geometry(
-        qwen25, "Qwen2_5_VLForConditionalGeneration", (1008, 1008), (432, 288, 144)
-    ),
-    "qwen3-vl-8b": Geometry(
-        qwen3, "Qwen3VLForConditionalGeneration", (1152, 1152), (432, 288, 144)
-    ),
-    "llava-mini": Geometry(lambda: llava(1024, 2816, 24, 16, SMALL_CLIP), _LLAVA, _SQUARE, _USUAL),
-    "tiny": Geometry(lambda: llava(64, 128, 6, 4, TINY_CLIP), _LLAVA, (84, 84), (18, 12, 8)),
+    "qwen2.5-vl-7b": Geometry(qwen25, "Qwen2_5_VLForConditionalGeneration", (432, 288, 144)),
+    "qwen3-vl-8b": Geometry(qwen3, "Qwen3VLForConditionalGeneration", (432, 288, 144)),
+    "llava-mini": Geometry(lambda: llava(1024, 2816, 24, 16, SMALL_CLIP), _LLAVA, _USUAL),
+    "tiny": Geometry(lambda: llava(64, 128, 6, 4, TINY_CLIP), _LLAVA, (18, 12, 8)),
 }
 
 

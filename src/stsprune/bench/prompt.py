@@ -12,34 +12,48 @@ import torch
 from stsprune.engine.families import family_of
 from stsprune.engine.layout import Ids
 from stsprune.engine.visual import Visual
-
-from .geometry import IMAGE, Geometry
+from stsprune.errors import UnsupportedModelError
 
 BEFORE, AFTER = 24, 20  # tokens of text around the picture
 WORD = 20
+PATCHES = 72  # per side of a picture for models that take any size
+KNOWN = (
+    "LlavaForConditionalGeneration",
+    "LlavaNextForConditionalGeneration",
+    "Qwen2VLForConditionalGeneration",
+    "Qwen2_5_VLForConditionalGeneration",
+    "Qwen3VLForConditionalGeneration",
+)
 
 
-def picture(geometry: Geometry, model: Any, batch: int, seed: int = 0) -> dict[str, Any]:
-    """The tensors that a processor would make of `batch` pictures of noise."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = geometry.size
+def picture(model: Any, batch: int, seed: int = 0) -> dict[str, Any]:
+    """The tensors that a processor would make of `batch` square pictures of noise.
+
+    LLaVA at its encoder's size, LLaVA-NeXT as four tiles and a thumbnail, Qwen-VL as 72 x 72
+    patches. Raises UnsupportedModelError for any other model.
+    """
+    kind = type(model).__name__
     vision = model.config.vision_config
-    if "Qwen" in geometry.model:
-        rows, columns = height // vision.patch_size, width // vision.patch_size
+    if kind not in KNOWN or vision.model_type == "pixtral":
+        raise UnsupportedModelError(
+            f"model must be one of {', '.join(KNOWN)} to be timed, got {kind} "
+            f"with the encoder {vision.model_type!r}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> torch.Tensor:
+        pixels = torch.randn(*shape, generator=generator)
+        return pixels.to(model.device, model.dtype)
+
+    if "Qwen" in kind:
         values = 3 * vision.temporal_patch_size * vision.patch_size**2
-        pixels = torch.randn(batch * rows * columns, values, generator=generator)
-        return {
-            "pixel_values": pixels.to(model.device, model.dtype),
-            "image_grid_thw": torch.tensor([[1, rows, columns]] * batch, device=model.device),
-        }
+        grid = torch.tensor([[1, PATCHES, PATCHES]] * batch, device=model.device)
+        return {"pixel_values": noise(batch * PATCHES**2, values), "image_grid_thw": grid}
     side = vision.image_size
-    if "Next" in geometry.model:
-        tiles = 1 + (height // side) * (width // side)
-        pixels = torch.randn(batch, tiles, 3, side, side, generator=generator)
-        sizes = torch.tensor([[height, width]] * batch, device=model.device)
-        return {"pixel_values": pixels.to(model.device, model.dtype), "image_sizes": sizes}
-    pixels = torch.randn(batch, 3, side, side, generator=generator)
-    return {"pixel_values": pixels.to(model.device, model.dtype)}
+    if "Next" in kind:
+        sizes = torch.tensor([[2 * side, 2 * side]] * batch, device=model.device)
+        return {"pixel_values": noise(batch, 5, 3, side, side), "image_sizes": sizes}
+    return {"pixel_values": noise(batch, 3, side, side)}
 
 
 def shape_of(model: Any, tensors: dict[str, Any]) -> Visual:
@@ -55,11 +69,12 @@ def prompt(model: Any, tensors: dict[str, Any], batch: int, placeholders: int) -
 
     Three-axis positions are counted on: their values do not matter for time.
     """
-    row = [WORD] * BEFORE + [IMAGE] * placeholders + [WORD] * AFTER
+    image = family_of(model).token_ids(model)["image"]
+    row = [WORD] * BEFORE + [image] * placeholders + [WORD] * AFTER
     ids = torch.tensor([row] * batch, device=model.device)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)} | tensors
     if family_of(model).rotary_axes == 3:
-        inputs["mm_token_type_ids"] = (ids == IMAGE).int()
+        inputs["mm_token_type_ids"] = (ids == image).int()
         inputs["position_ids"] = positions(model, batch, 0, len(row))
     return inputs
 

@@ -33,3 +33,13 @@ def token_budgets(text: str, tokens: int) -> list[int]:
     """
     parsed = [parse_budget(one.strip()) for one in text.split(",")]
     return [one if isinstance(one, int) else max(1, int(one * tokens)) for one in parsed]
+
+
+def whole_numbers(name: str, text: str) -> tuple[int, ...]:
+    """'1,8' -> (1, 8). Raises InvalidArgumentError."""
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{name} must be whole numbers with commas, got {text!r}"
+        ) from None

@@ -68,14 +68,16 @@ class PrunedCache(DynamicCache):
     """A DynamicCache after a pruned prefill; see the module.
 
     groups: ascending in layer; logical: length of the unpruned prompt; compact: whether positions
-    were re-indexed; later: bool [B, n], mask of the tokens that came after the prompt as far as
-    it is known not to be all True; driver: the `prune` context that prepares masks, if any; held:
+    were re-indexed; padded: whether the caller's mask has padding, even where none is left;
+    later: bool [B, n], mask of the tokens that came after the prompt as far as it is known not to
+    be all True; driver: the `prune` context that prepares masks, if any; held:
     images for later questions; resume: puts back what the model must know to go on outside.
     """
 
     groups: list[Group]
     logical: int
     compact: bool
+    padded: bool
     later: Tensor | None
     driver: Any
     decoder: weakref.ref[Any]
@@ -87,6 +89,7 @@ class PrunedCache(DynamicCache):
         "groups",
         "logical",
         "compact",
+        "padded",
         "later",
         "driver",
         "decoder",
@@ -180,7 +183,8 @@ class PrunedCache(DynamicCache):
                 "`with stsprune.prune(model, method):`"
             )
         step, last = DecodeStep(decoder, self), len(decoder.layers) - 1
-        if query_length == 1 and step.plain:
+        # Transformers then builds the mask from the caller's, which is right without padding only.
+        if query_length == 1 and step.plain and not self.padded:
             return
 
         def hook(number: int) -> Callable[..., Any]:
@@ -297,8 +301,8 @@ def adopt(
         groups.append(Group(0, Span(columns, valid), dropped))
     cache.__class__ = PrunedCache
     state: dict[str, Any] = {"groups": groups, "logical": past, "compact": compact}
-    state |= {"later": None, "driver": driver, "decoder": weakref.ref(decoder), "handles": []}
-    state |= {"held": [], "resume": None}
+    state |= {"padded": False, "later": None, "driver": driver, "decoder": weakref.ref(decoder)}
+    state |= {"handles": [], "held": [], "resume": None}
     cache.__dict__.update(state)
     return cache
 

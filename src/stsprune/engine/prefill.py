@@ -429,6 +429,7 @@ class Prefill:
         if self.cache is not None:
             self.cache.groups = self.groups
             self.cache.logical = self.start + layout.valid.shape[1]
+            self.cache.padded |= min(layout.valid_counts) < layout.valid.shape[1]
 
     def _joined(self, first: int, span: Span, gone: Tensor) -> Group:
         """A group that holds what the cache had there and then `span`."""

@@ -1,0 +1,51 @@
+"""The fastest attention that the machine has, so that the unpruned model is at its best."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from typing import Any
+
+import torch
+
+from stsprune.errors import InvalidArgumentError
+
+from .contest import UNPRUNED, Contestant, Scene
+
+AUTO = "auto"
+
+
+def candidates(device: str) -> list[str]:
+    """Fused implementations of transformers that can run here."""
+    flash = torch.device(device).type == "cuda" and importlib.util.find_spec("flash_attn")
+    return ["sdpa", *(["flash_attention_2"] if flash else [])]
+
+
+def set_attention(model: Any, name: str) -> dict[str, float]:
+    """Use that implementation; "auto": the one with the fastest unpruned prefill.
+
+    Returns the milliseconds of what was compared. Raises InvalidArgumentError.
+    """
+    names = candidates(str(model.device)) if name == AUTO else [name]
+    times = {}
+    for one in names:
+        try:
+            model.set_attn_implementation(one)
+            times[one] = _prefill(model)
+        except (ValueError, ImportError, RuntimeError, KeyError) as error:
+            if name != AUTO:
+                reason = str(error).splitlines()[0]
+                raise InvalidArgumentError(
+                    f"attention must be auto or what transformers can use here, such as "
+                    f"{', '.join(candidates(str(model.device)))}; got {name!r}: {reason}"
+                ) from error
+    model.set_attn_implementation(min(times, key=lambda one: times[one]))
+    return times
+
+
+def _prefill(model: Any) -> float:
+    with torch.inference_mode():
+        scene = Scene.of(model, 1, 2)
+        whole = Contestant(UNPRUNED, scene, scene.tokens)
+        whole.run(answer=False)
+        return statistics.median(whole.run(answer=False)["ttft"] for _ in range(3))

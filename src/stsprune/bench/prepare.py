@@ -1,0 +1,35 @@
+"""What is measured once, before the rounds: attention, the ceiling, selection alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from . import ceiling, selecting
+from .attention import set_attention
+from .contest import Scene
+from .session import Document, Setup
+
+
+def prepare(
+    document: Document, model: Any, setup: Setup, selection: tuple[tuple[int, int], ...]
+) -> None:
+    """Fill the document's "attention", "ceiling" and "selection" unless it was resumed with them.
+
+    selection: (tokens, keep) to choose at, with the model's width.
+    """
+    if "attention" not in document:
+        document["attention"] = set_attention(model, setup.attention)
+    known = document["attention"]
+    model.set_attn_implementation(min(known, key=lambda name: known[name]))
+    if "ceiling" not in document:
+        rates = ceiling.measure(setup.device, model.dtype)
+        least = ceiling.least_times(model, setup.budgets, setup.batches, rates)
+        document["ceiling"] = asdict(rates) | {"least": least}
+    if "selection" not in document:
+        width = Scene.of(model, 1, 2).config.hidden_size
+        document["selection"] = [
+            selecting.contest(tokens, keep, width, batch, setup.device, model.dtype)
+            for tokens, keep in selection
+            for batch in setup.batches
+        ]
