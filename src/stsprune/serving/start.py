@@ -133,7 +133,7 @@ def check_server(settings: Settings, vllm_config: Any) -> None:
 
 
 def prepare(family: ServedFamily, settings: Settings, model_config: Any) -> None:
-    """Hand the settings on; make the model runner keep positions apart from places, if they differ."""
+    """Hand the settings on, and make the model runner keep positions apart from places."""
     multimodal = model_config.multimodal_config
     if multimodal is None:
         return
