@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-lmms eval lint format clean
+.PHONY: demo test test-lmms test-vllm test-vllm-all eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo

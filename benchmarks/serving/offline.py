@@ -40,13 +40,16 @@ def picture(image: dict[str, Any]) -> Any:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Of a process that runs vLLM; settings: STSPRUNE_... variables, none of them inherited."""
+    """Of a process that runs vLLM. No STSPRUNE_... but those of `settings`: none is inherited."""
     kept = {name: one for name, one in os.environ.items() if not name.startswith("STSPRUNE_")}
     return kept | CPU | settings
 
 
 def answer(job: dict[str, Any], **settings: str) -> dict[str, Any]:
-    """{"answers": [{"prompt": ids, "tokens": ids}], "blocks": [...]}; raises RuntimeError."""
+    """What `main` writes: {"answers": [{"prompt": ids, "tokens": ids, "cached": n}],
+    "bytes_per_token": of the KV cache, "blocks": of each prompt, if the job has "watch_blocks"}.
+    Raises RuntimeError with vLLM's output.
+    """
     with tempfile.TemporaryDirectory() as folder:
         asked, given = Path(folder) / "job.json", Path(folder) / "answers.json"
         asked.write_text(json.dumps(job))
@@ -66,6 +69,12 @@ def blocks_in_use(llm: Any) -> int:
     usage = [one for one in llm.get_metrics() if one.name == "vllm:kv_cache_usage_perc"]
     total = llm.llm_engine.vllm_config.cache_config.num_gpu_blocks - 1  # one is never used
     return round(usage[0].value * total)
+
+
+def kv_bytes(worker: Any) -> int:
+    """Bytes of a worker's KV cache."""
+    caches = worker.model_runner.kv_caches
+    return sum(one.numel() * one.element_size() for one in caches)
 
 
 def main(asked: str, given: str) -> None:
@@ -89,7 +98,9 @@ def main(asked: str, given: str) -> None:
             blocks.append(blocks_in_use(llm))
             while llm.llm_engine.has_unfinished_requests():
                 llm.llm_engine.step()
-    answers = llm.generate(prompts, greedy, use_tqdm=False)
+    answers = llm.generate(prompts, greedy, use_tqdm=False) if prompts else []
+    cache = llm.llm_engine.vllm_config.cache_config
+    room = cache.num_gpu_blocks * cache.block_size
     Path(given).write_text(
         json.dumps(
             {
@@ -102,6 +113,7 @@ def main(asked: str, given: str) -> None:
                     for one in answers
                 ],
                 "blocks": blocks,
+                "bytes_per_token": llm.collective_rpc(kv_bytes)[0] / room,
             }
         )
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stsprune.bench.tables import RATIOS
+
 
 def rounds(*ttft: float, encoder: float = 1.0, kv: int = 800) -> list[dict[str, float]]:
     return [
@@ -48,7 +50,7 @@ def document() -> dict[str, Any]:
         "selection": [
             {
                 "shape": shape,
-                "ratios": {"loop": 12.0, "all": 3.0, "gram": 0.9},
+                "ratios": dict.fromkeys(RATIOS, 2.0),
                 "milliseconds": {"repulsion": time, "max-min": time, "gram": time},
             }
         ],

@@ -52,7 +52,7 @@ def test_from_end_to_end(written, call):
     assert page.startswith("geometry:tiny, float32")
     assert "batch 2, 36 visual tokens: sizes" in page
     with Image.open(out / "bench.png") as plot:
-        assert plot.size[0] == 1500
+        assert plot.size[0] == 2000
     again = call(*FAST, "--out", out, "--batch", "1,2", "--budgets", "0.5,8", "--resume", "--json")
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["groups"] == document["groups"]

@@ -7,9 +7,11 @@ import torch
 from zoo import KITS
 
 from stsprune.engine.families import FAMILIES
+from stsprune.engine.visual import square
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 from stsprune.serving.choose import kept_length
 from stsprune.serving.families import SERVED
+from stsprune.serving.positions import Gap, delta, marked, resolve, stretch
 
 ITEMS = {
     "LLaVA-1.5": [{}],
@@ -46,12 +48,28 @@ def test_shapes(kit, item):
     offsets = family.offsets(shape, torch.arange(shape.length))
     assert offsets.shape == (shape.length, 3)
     assert len({tuple(row) for row in offsets.tolist()}) == shape.length
+    if family.axes == 1:
+        assert offsets[:, 0].tolist() == list(range(shape.length))
     with pytest.raises(InvalidArgumentError, match="fits none of its shapes"):
         family.visual(config, item, 99999)
 
 
 def test_all_served_families_are_here():
     assert {KITS[name].model for name in ITEMS} == set(SERVED)
+
+
+def test_a_prompt_that_ends_with_an_image():
+    """What follows stands where it would without pruning, whatever token is kept last."""
+    family = SERVED["LlavaForConditionalGeneration"]
+    image, text, kept = square(5), 4, torch.tensor([3, 7, 20])
+    full = torch.arange(text + image.length).expand(3, -1)
+    whole, index = stretch([1] * text + [9] * len(kept), [Gap(text, len(kept), image.length)])
+    positions, step = marked(full, index, [Gap(text, len(kept), image.length)])
+    places = torch.arange(text, text + len(kept))
+    positions = resolve(positions, places, family.offsets(image, kept))
+    assert positions[0].tolist() == [0, 1, 2, 3, 7, 11, 24]
+    assert len(whole) == text + image.length
+    assert delta(positions) == step == image.length - len(kept)
 
 
 def test_a_thumbnail_alone():

@@ -62,10 +62,9 @@ def least_times(
     model: Any, budgets: Iterable[int], batches: Iterable[int], ceiling: Ceiling
 ) -> list[dict[str, Any]]:
     """`least_time` of the unpruned prompt and of the floors, per batch."""
-    out = []
+    scene, out = Scene.of(model, 1, 2), []
+    whole = scene.inputs(scene.tokens)["input_ids"].shape[1]
     for batch in batches:
-        scene = Scene.of(model, 1, 2)
-        whole = scene.inputs(scene.tokens)["input_ids"].shape[1]
         for tokens in (scene.tokens, *budgets):
             lengths = [whole - scene.tokens + tokens] * scene.config.num_hidden_layers
             least, bound = least_time(scene.config, lengths, batch, model.dtype.itemsize, ceiling)

@@ -21,7 +21,7 @@ def summarise(document: dict[str, Any]) -> list[dict[str, Any]]:
 
     A ratio is taken round by round, between neighbours in time, and then its median; >= 1 of
     `speedup` and `total_speedup` is a gain. over_floor, decode_over_floor, peak_over_floor: against
-    the floor of the same budget. floor_share: the speed-up's part of the floor's. overhead: the
+    the floor of the same budget. floor_share: the speed-up over the floor's. overhead: the
     encoder's extra milliseconds. kv_exact: cache bytes are those that theory gives.
     """
     out = []
@@ -36,10 +36,6 @@ def summarise(document: dict[str, Any]) -> list[dict[str, Any]]:
             for entry in entries.values()
             if entry["rounds"]
         ]
-        shares = {row["budget"]: row["speedup"] for row in rows if row["name"] == FLOOR}
-        for row in rows:
-            floor = shares.get(row["budget"])
-            row["floor_share"] = row["speedup"]["median"] / floor["median"] if floor else None
         out.append(
             {name: group[name] for name in ("batch", "tokens")}
             | {"rows": rows, "refused": group["refused"]}
@@ -88,6 +84,7 @@ def _row(
     row["total_speedup"] = _paired(theirs, mine, "total")
     for short, name in (("", "ttft"), ("decode_", "decode"), ("peak_", "peak_bytes")):
         row[f"{short}over_floor"] = _paired(mine, least, name)
+    row["floor_share"] = _paired(least, mine, "ttft")  # unpruned cancels
     row["overhead"] = _paired(mine, theirs, "encoder", lambda a, b: a - b)
     for name in MEASURED:
         values = [one[name] for one in mine if name in one]

@@ -91,9 +91,13 @@ class ServedFamily:
         return [*found, Visual((Plane((side, side), tail=1),))]
 
     def offsets(self, visual: Visual, kept: Tensor) -> Tensor:
-        """Rotary positions of kept placeholders from the image's first on: int64 [K, 3]."""
+        """Rotary positions of kept placeholders from the image's first on: int64 [K, 3].
+
+        Of one axis only the first column is used. The last one says where the image ends, so that
+        what follows an image at the prompt's end stands behind all of it.
+        """
         if self.axes == 1:
-            return kept[:, None].expand(-1, 3)
+            return torch.stack([kept, kept, torch.full_like(kept, visual.length - 1)], 1)
         width = visual.grid[-1]
         return torch.stack([torch.zeros_like(kept), kept // width, kept % width], 1)
 

@@ -18,21 +18,24 @@ _MROPE_ROWS = 4
 
 
 class PrunedMultiModalConfig(MultiModalConfig):
-    """Tells vLLM's model runner to ask the model for positions once images are encoded.
-
-    The runner does so for its own pruning of videos (EVS).
+    """Holds every process of a server to the same settings, and tells vLLM's model runner to ask
+    the model for positions once images are encoded, as it does for its own pruning of videos (EVS).
     """
+
+    stsprune: Settings
 
     def is_multimodal_pruning_enabled(self) -> bool:
         """See vLLM."""
-        return True
+        return not self.stsprune.compact
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Arrives in another process, maybe on another machine, which must prune too."""
-        if read_settings(os.environ) is None:
+        """Arrives in another process, maybe on another machine, which must prune alike."""
+        here, there = read_settings(os.environ), state["stsprune"]
+        if here != there:
             raise InvalidArgumentError(
-                f"{BUDGET} must be set alike in all processes of a server, and is not set here: "
-                "on several machines pass it on (docs/serving.md)"
+                f"{BUDGET} and what goes with it must be set alike in all processes of a server, "
+                f"got {here} here and {there} where it was started: on several machines pass it on "
+                "(docs/serving.md)"
             )
         self.__dict__.update(state)
 
@@ -130,11 +133,13 @@ def check_server(settings: Settings, vllm_config: Any) -> None:
 
 
 def prepare(family: ServedFamily, settings: Settings, model_config: Any) -> None:
-    """Make the model runner keep positions apart from places, where they differ."""
-    if settings.compact or model_config.multimodal_config is None:
+    """Hand the settings on, and make the model runner keep positions apart from places."""
+    multimodal = model_config.multimodal_config
+    if multimodal is None:
         return
-    model_config.multimodal_config.__class__ = PrunedMultiModalConfig
-    if family.axes == 1:
+    multimodal.__class__ = PrunedMultiModalConfig
+    multimodal.stsprune = settings
+    if family.axes == 1 and not settings.compact:
         # The text model does not read this: its rotary embedding stays what it is.
         model_config.hf_config.rope_parameters = {"mrope_section": [0, 0, 0]}
 

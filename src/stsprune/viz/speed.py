@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from .marks import LIGHT, Theme, png, style
 from .rows import apart
 
 MAIN, FLOOR, UNPRUNED = "sts", "floor", "unpruned"
+PANEL = 1000  # pixels
 
 
 def speed_picture(groups: list[dict[str, Any]], title: str, theme: Theme = LIGHT) -> bytes:
@@ -15,15 +17,15 @@ def speed_picture(groups: list[dict[str, Any]], title: str, theme: Theme = LIGHT
     from matplotlib import rc_context
 
     with rc_context(style(theme)):
-        return png(speed_plot(groups, title, theme), 1500)
+        return png(speed_plot(groups, title, theme), PANEL * len(groups))
 
 
 def speed_plot(groups: list[dict[str, Any]], title: str, theme: Theme) -> Any:
     """The same as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.2 * len(groups), 4.6), layout="constrained")
-    figure.suptitle(title, fontsize=10, color=theme.soft)
+    figure = Figure(figsize=(7.2 * len(groups), 4.8), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 90 * len(groups)), fontsize=8.5, color=theme.soft)
     for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
         _panel(axes, group, theme)
     return figure
@@ -40,14 +42,15 @@ def _panel(axes: Any, group: dict[str, Any], theme: Theme) -> None:
         first = name == MAIN
         colour = theme.hues[0] if first else theme.soft
         _line(axes, points, name, colour, "o", 2.4 if first else 0.9, 6 if first else 3)
-    if lines:  # none yet where a run was interrupted early
-        _names(axes, lines, group["tokens"], theme)
     _line(axes, floor, "floor: only the kept tokens, no pruning code", theme.ink, "s", 1.4, 5)
     level = whole[0][1]["median"]
     axes.axhline(level, color=theme.soft, lw=1, linestyle=(0, (4, 3)), label="unpruned")
     axes.set_title(f"Time to first token, batch {group['batch']}")
     axes.set_xlabel("visual tokens per layer")
     axes.set_ylabel("milliseconds, median and quartiles")
+    axes.set_ylim(bottom=0)
+    if lines:  # none yet where a run was interrupted early
+        _names(axes, lines, group["tokens"], theme)
     handles, names = axes.get_legend_handles_labels()
     shown = {name: handle for name, handle in zip(names, handles, strict=True) if name not in lines}
     axes.legend(shown.values(), shown.keys(), loc="lower right")
@@ -87,8 +90,6 @@ def _names(
 ) -> None:
     """Each line's name left of its smallest budget, moved apart."""
     ends = {name: min(points, key=lambda point: point[0]) for name, points in lines.items()}
-    high = max(time["high"] for points in lines.values() for _, time in points)
-    axes.set_ylim(0, 1.08 * max(high, axes.get_ylim()[1]))
     places = apart([time["median"] for _, time in ends.values()], 0.032 * axes.get_ylim()[1])
     left = min(budget for budget, _ in ends.values())
     for (name, (budget, time)), place in zip(ends.items(), places, strict=True):
@@ -103,6 +104,6 @@ def _names(
             fontsize=7,
             fontweight="bold" if first else "normal",
             color=theme.hues[0] if first else theme.soft,
-            arrowprops={"arrowstyle": "-", "color": theme.faint, "lw": 0.6},
+            arrowprops={"arrowstyle": "-", "color": theme.faint, "lw": 0.6, "relpos": (1, 0.5)},
         )
     axes.set_xlim(left - 0.22 * tokens, 1.03 * tokens)

