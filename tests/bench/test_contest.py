@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +13,7 @@ import stsprune
 from stsprune.bench import geometry, prompt
 from stsprune.bench.ceiling import Ceiling, least_time, least_times
 from stsprune.bench.contest import FLOOR, UNPRUNED, Contestant, Scene
+from stsprune.bench.timing import events
 from stsprune.engine.families import family_of
 from stsprune.errors import InvalidArgumentError, UnsupportedModelError
 
@@ -146,3 +149,37 @@ def test_the_ceiling_takes_the_slower_of_compute_and_memory(tiny):
     assert [row["tokens"] for row in rows] == [36, 18, 8]
     assert rows[0]["least"] == pytest.approx(once)
     assert rows[0]["least"] > rows[1]["least"] > rows[2]["least"]
+
+
+@torch.inference_mode()
+def test_peak_memory_is_the_weights_and_the_rise(tiny, monkeypatch):
+    """What other contestants noted lies in memory before and does not count."""
+    for name, value in {
+        "synchronize": None,
+        "reset_peak_memory_stats": None,
+        "memory_allocated": 100,
+        "max_memory_allocated": 150,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    scene = replace(Scene.of(tiny, 1, 2), device="cuda")
+    row = Contestant(UNPRUNED, scene, scene.tokens).run()
+    assert row["peak_bytes"] == geometry.weight_bytes(tiny) + 50
+
+
+def test_a_gpu_is_timed_by_its_own_events(monkeypatch):
+    marks = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            marks.append(self)
+
+        def elapsed_time(self, end):
+            assert marks == [self, "run", end]
+            return 0.25
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    assert events(lambda: marks.append("run"), "cuda") == 0.25
