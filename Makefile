@@ -1,4 +1,4 @@
-# make demo | test | test-lmms | eval | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-lmms | test-vllm | eval | lint | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready

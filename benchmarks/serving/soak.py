@@ -147,11 +147,11 @@ def soak(model: str, folder: Path, name: str, rounds: int) -> dict[str, Any]:
         }
     statuses = Counter((request.kind, status) for request, (status, _) in pairs)
     wanted = {"aborted": 0} | dict.fromkeys(FAULTS, 400)
-    unexpected = [
+    unexpected = Counter(
         f"{request.kind}: {status} {text}"
         for request, (status, text) in pairs
         if status != wanted.get(request.kind, 200)
-    ]
+    )
     answered = [(request, text) for request, (status, text) in pairs if status == 200]
     with serve(model, *FLAGS, *UNCACHED, log=log, **settings) as server:
         alone = {request: ask(server, request)[1] for request, _ in answered}

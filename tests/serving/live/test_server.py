@@ -30,22 +30,35 @@ def asked():
     return questions(48)
 
 
-def test_answers_equal_the_engines(server, asked):
-    """Concurrent, in chunks (96 tokens a step), with prefix caching: pictures repeat."""
+def ask_all(server, asked):
+    """Replies to questions, 16 at once."""
 
     def ask(question):
         image = data_url(picture({"scene": question["scene"]}))
         return server.chat(question["text"], [image], max_tokens=1)
 
-    before = server.metric("vllm:prompt_tokens_total")
     with ThreadPoolExecutor(16) as pool:
         replies = list(pool.map(ask, asked))
     assert {status for status, _ in replies} == {200}
-    served = [reply["choices"][0]["message"]["content"].strip() for _, reply in replies]
+    return [reply for _, reply in replies]
+
+
+def answers(replies):
+    return [reply["choices"][0]["message"]["content"].strip() for reply in replies]
+
+
+def engine_answers(asked):
     tokenizer = load_embedded()[1].tokenizer
-    expected = engine_tokens(asked, BUDGET, "original", 1)
-    assert served == [tokenizer.decode(tokens).strip() for tokens in expected]
-    used = [reply["usage"]["prompt_tokens"] for _, reply in replies]
+    return [tokenizer.decode(one).strip() for one in engine_tokens(asked, BUDGET, "original", 1)]
+
+
+def test_answers_equal_the_engines(server, asked):
+    """Concurrent, in chunks (96 tokens a step), with prefix caching: pictures repeat."""
+    before = server.metric("vllm:prompt_tokens_total")
+    replies = ask_all(server, asked)
+    assert answers(replies) == engine_answers(asked)
+    used = [reply["usage"]["prompt_tokens"] for reply in replies]
+    tokenizer = load_embedded()[1].tokenizer
     lengths = [len(tokenizer(f"USER: {q['text']} ASSISTANT:")["input_ids"]) for q in asked]
     assert used == [length + BUDGET for length in lengths]
     assert server.metric("vllm:prompt_tokens_total") - before == sum(used)
@@ -79,3 +92,15 @@ def test_too_many_images(server):
     images = [data_url(picture({"scene": number})) for number in range(4)]
     assert server.chat("what is red ?", images)[0] == 400
     server.get("/health")
+
+
+@pytest.mark.slow
+def test_two_copies(embedded, asked, tmp_path):
+    """Data parallel: both answer, and as one does."""
+    flags = ("--max-model-len", "512", "--data-parallel-size", "2")
+    settings = {"STSPRUNE_BUDGET": str(BUDGET), "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    with serve(str(embedded), *flags, log=tmp_path / "log", **settings) as server:
+        assert answers(ask_all(server, asked)) == engine_answers(asked)
+        done = [server.metric("vllm:request_success_total", engine=one) for one in "01"]
+    assert min(done) > 0
+    assert sum(done) == len(asked)
