@@ -6,8 +6,8 @@ import pytest
 
 from stsprune.evaluation import tune
 from stsprune.evaluation.jobs import TUNED, make_jobs, tuned_settings
-from stsprune.evaluation.runner import Setup, model_shape, open_folder
-from stsprune.evaluation.tune import STEPS, Trial, best_trial, search
+from stsprune.evaluation.runner import Setup, model_shape, open_folder, run
+from stsprune.evaluation.tune import STEPS, Trial, accuracies, best_trial, search
 from stsprune.method import STS, methods
 
 
@@ -38,6 +38,27 @@ def test_search_holds_the_best_and_tries_no_setting_twice(tmp_path, monkeypatch)
     assert begun == [(0, 1 + 3), (1, 1 + 3)]
     monkeypatch.setattr("stsprune.evaluation.runner._Worker.answer", None)  # nothing left to do
     assert go() == trials
+
+
+def test_every_setting_is_judged_by_its_own_answers(tmp_path, monkeypatch):
+    """Settings of one method and budget in one round, against each of them run alone."""
+    values = (0.0, 0.25, 1.0)
+    monkeypatch.setattr(tune, "STEPS", {"structure-only": ({"space": values},)})
+    setup, together = Setup("validation", 8, figures=False), tmp_path / "together"
+    open_folder(together, setup)
+    trials = search(together, setup, ["structure-only"], [8], model_shape())["structure-only"]
+    assert [trial.settings for trial in trials] == [{}, *({"space": value} for value in values)]
+    alone = []
+    for trial in trials:
+        folder = tmp_path / str(len(alone))
+        open_folder(folder, setup)
+        jobs, _ = make_jobs(
+            ["structure-only"], [8], *model_shape(), 1, {"structure-only": trial.settings}
+        )
+        run(folder, setup, jobs)
+        alone.append(accuracies(folder, setup, jobs)[jobs[1].stored])
+    assert [trial.accuracy[8] for trial in trials] == alone
+    assert len(set(alone)) > 2
 
 
 def test_more_budgets_first_then_accuracy_then_the_earlier():

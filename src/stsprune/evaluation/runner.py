@@ -209,9 +209,8 @@ class _Worker:
             self.model, self.processor, items, ordered, setup.positions, self.advance, setup.figures
         )
         path = shard_path(self.folder, first, count)
-        fresh = {job.stored: records[job.key] for job in ordered}
         known = read_shard(path)
-        fresh.pop(unpruned.stored) if unpruned.stored in known else None
+        fresh = {name: record for name, record in records.items() if name not in known}
         seconds = round(time.perf_counter() - start, 2)
         write_json(path, {"seconds": seconds, "records": known | fresh}, indent=None)
 

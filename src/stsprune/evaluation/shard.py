@@ -100,7 +100,7 @@ def answer_shard(
     advance: Callable[[int], object] = lambda n: None,
     figures: bool = True,
 ) -> dict[str, Record]:
-    """Records of every job over the items; the first job must be the unpruned model.
+    """Records by `Job.stored` over the items; the first job must be the unpruned model.
 
     figures: see `runner.Setup`.
     """
@@ -141,7 +141,7 @@ def answer_shard(
         if method is not None and figures:
             read = getattr(encoded, NOTE)["received"] if "encoder" in method.needs else None
             record |= _kept(trace, items, shown, features, read, depth)
-        out[job.key] = record
+        out[job.stored] = record
         advance(len(items))
     return out
 

@@ -91,7 +91,7 @@ def search(
         everything = [Job.unpruned(), *(job for _, _, jobs in fresh for job in jobs)]
         begin(number, len(everything))
         run(folder, setup, everything, processes, advance)
-        scores = _accuracies(folder, setup, everything)
+        scores = accuracies(folder, setup, everything)
         for name, settings, jobs in fresh:
             accuracy = {job.budget: scores[job.stored] for job in jobs if job.budget is not None}
             trials[name].append(Trial(name, settings, accuracy))
@@ -125,7 +125,7 @@ def _full(name: str, settings: Settings) -> Any:
     return methods()[name](1, **settings)
 
 
-def _accuracies(folder: Path, setup: Setup, jobs: Sequence[Job]) -> dict[str, float]:
+def accuracies(folder: Path, setup: Setup, jobs: Sequence[Job]) -> dict[str, float]:
     """Accuracy by `Job.stored`."""
     right: dict[str, list[bool]] = {job.stored: [] for job in jobs}
     for first, count in setup.shards():
