@@ -222,8 +222,10 @@ def _start(folder: str, setup: Setup, counter: Any) -> None:
     import signal
 
     import torch
+    from transformers.utils import logging
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    logging.disable_progress_bar()  # the parent shows the progress
     torch.set_num_threads(1)
 
     def advance(count: int) -> None:
