@@ -41,9 +41,9 @@ def test_cache_bytes_are_the_theoretical_ones(family, budget):
         cache = model(**inputs, use_cache=True).past_key_values
     plan = method.plan(trace.images[0].tokens, DEPTH)
     assert plan.structure is not None
-    assert len(plan.semantics) == 2
+    assert len(plan.semantics) == 3
     lengths = lengths_of(inputs, trace, method)[0]
-    assert len(set(lengths)) == 3
+    assert len(set(lengths)) == 4
     config = family_of(model).decoder(model).config
     assert cache_bytes(cache) == kv_cache_bytes(config, lengths, 4)
 
@@ -157,7 +157,7 @@ def test_the_host_waits_for_nothing_behind_the_prompts_entry(queries, monkeypatc
     finally:
         handle.remove()
     assert entered
-    assert len(trace.images[0].stages) == 3
+    assert len(trace.images[0].stages) == 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -186,7 +186,7 @@ def test_no_synchronisation_on_a_gpu(monkeypatch):
     finally:
         leave()
         handle.remove()
-    assert len(trace.images[0].stages) == 3
+    assert len(trace.images[0].stages) == 4
 
 
 @torch.no_grad()

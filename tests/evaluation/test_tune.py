@@ -68,6 +68,14 @@ def test_more_budgets_first_then_accuracy_then_the_earlier():
     assert best_trial([narrow, wide, equal]) is wide
 
 
+def test_the_default_is_not_left_for_noise():
+    default = Trial("a", {}, {32: 0.9, 16: 0.8})
+    lucky = Trial("a", {"x": 1}, {32: 0.902, 16: 0.802})
+    better = Trial("a", {"x": 2}, {32: 0.91, 16: 0.801})
+    assert best_trial([default, lucky]) is default
+    assert best_trial([default, lucky, better]) is better
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_fits_its_method(name):
     for step in STEPS[name]:
