@@ -21,10 +21,15 @@ def candidates(device: str) -> list[str]:
     return ["sdpa", *(["flash_attention_2"] if flash else [])]
 
 
-def set_attention(model: Any, name: str) -> dict[str, float]:
-    """Use that implementation; "auto": the one with the fastest unpruned prefill.
+def fastest(times: dict[str, float]) -> str:
+    """The implementation to use, of what `compare` returned."""
+    return min(times, key=lambda name: times[name])
 
-    Returns the milliseconds of what was compared. Raises InvalidArgumentError.
+
+def compare(model: Any, name: str) -> dict[str, float]:
+    """Milliseconds of an unpruned prefill with that implementation; "auto": with each there is.
+
+    The model is left with the last one tried. Raises InvalidArgumentError.
     """
     names = candidates(str(model.device)) if name == AUTO else [name]
     times = {}
@@ -39,7 +44,6 @@ def set_attention(model: Any, name: str) -> dict[str, float]:
                     f"attention must be auto or what transformers can use here, such as "
                     f"{', '.join(candidates(str(model.device)))}; got {name!r}: {reason}"
                 ) from error
-    model.set_attn_implementation(min(times, key=lambda one: times[one]))
     return times
 
 

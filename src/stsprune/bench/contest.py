@@ -75,8 +75,8 @@ class Contestant:
         depth = scene.config.num_hidden_layers
         held = budget if name == FLOOR else scene.tokens
         plan = Plan() if method is None else method.plan(scene.tokens, depth)
-        text = scene.inputs(held)["input_ids"].shape[1] - held
         self.inputs = scene.inputs(held)
+        text = self.inputs["input_ids"].shape[1] - held
         self.per_layer = tokens_per_layer(plan, held, depth)
         self.lengths = [count + text for count in self.per_layer]
         self.recorded = Recorded()

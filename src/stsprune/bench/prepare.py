@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import ceiling, selecting
-from .attention import set_attention
+from .attention import compare, fastest
 from .contest import Scene
 from .session import Document, Setup
 
@@ -19,9 +19,8 @@ def prepare(
     selection: (tokens, keep) to choose at, with the model's width.
     """
     if "attention" not in document:
-        document["attention"] = set_attention(model, setup.attention)
-    known = document["attention"]
-    model.set_attn_implementation(min(known, key=lambda name: known[name]))
+        document["attention"] = compare(model, setup.attention)
+    model.set_attn_implementation(fastest(document["attention"]))
     if "ceiling" not in document:
         rates = ceiling.measure(setup.device, model.dtype)
         least = ceiling.least_times(model, setup.budgets, setup.batches, rates)

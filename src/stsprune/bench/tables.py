@@ -8,6 +8,7 @@ from typing import Any
 
 from stsprune.selection.kernels import describe
 
+from .attention import fastest
 from .contest import FLOOR, UNPRUNED
 
 #: Of `selecting.contest`, in the order of the table.
@@ -33,10 +34,11 @@ class Table:
 def heading(document: dict[str, Any]) -> str:
     """Model, device and versions on one line."""
     setup, machine = document["setup"], document["machine"]
+    attention = fastest(document["attention"])
     cores = f", {machine['threads']} threads" if setup["device"] == "cpu" else ""
-    fastest = min(document["attention"], key=lambda name: document["attention"][name])
     return (
-        f"{setup['model']}, {setup['dtype']}, attention {fastest}, on {machine['device']}{cores}, "
+        f"{setup['model']}, {setup['dtype']}, attention {attention}, "
+        f"on {machine['device']}{cores}, "
         f"torch {machine['torch']}, transformers {machine['transformers']}"
     )
 

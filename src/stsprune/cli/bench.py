@@ -50,6 +50,7 @@ def bench(
     from stsprune.errors import InvalidArgumentError
 
     from .budget import whole_numbers
+    from .pick import pick_names
     from .progress import answering
     from .speed import print_batches, print_first, save_report
 
@@ -58,7 +59,7 @@ def bench(
     name, dtype = model or chosen.model, dtype or chosen.dtype
     if dtype not in DTYPES:
         raise InvalidArgumentError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    names = _names(methods)
+    names = tuple(pick_names(methods, ablations=False))
     session.check_names(names)
     batches = whole_numbers("batch", batch or chosen.batch)
     session.check_batches(batches)
@@ -99,17 +100,6 @@ def bench(
         return
     print_batches(document)
     typer.echo(f"{out}: bench.json, report.md, bench.png", err=True)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """ "all" is every published method and STS, without the ablations."""
-    from stsprune.method import methods
-
-    if text != "all":
-        return tuple(one.strip() for one in text.split(","))
-    return tuple(
-        name for name, kind in methods().items() if kind.__module__ != "stsprune.method.ablations"
-    )
 
 
 def _load(name: str, device: str, dtype: str, layers: int | None) -> Any:

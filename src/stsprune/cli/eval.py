@@ -33,10 +33,10 @@ def evaluate(
     from stsprune.evaluation.jobs import make_jobs, tuned_settings
     from stsprune.evaluation.runner import Setup, missing, model_shape, open_folder, run
     from stsprune.evaluation.summary import as_csv, summarise
-    from stsprune.method import methods
     from stsprune.viz.report import save_report
 
     from .budget import token_budgets
+    from .pick import is_ablation, pick_names
     from .progress import answering
     from .versions import versions
 
@@ -48,7 +48,7 @@ def evaluate(
         if value not in allowed:
             raise InvalidArgumentError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
     quiet_transformers()
-    names = list(methods()) if method == "all" else [one.strip() for one in method.split(",")]
+    names = pick_names(method)
     shape = model_shape()
     budgets = token_budgets(budget, shape[0])
     chosen = tuned_settings() if settings == "tuned" else {}
@@ -66,8 +66,7 @@ def evaluate(
         f"--seeds {seeds} --positions {positions} --settings {settings}"
     )
     document |= {"settings": settings, "seeds": seeds, "versions": versions()}
-    variants = "stsprune.method.ablations"
-    document["ablations"] = [name for name in names if methods()[name].__module__ == variants]
+    document["ablations"] = [name for name in names if is_ablation(name)]
     write_json(out / "summary.json", document)
     write_text(out / "summary.csv", as_csv(document))
     save_report(out, document, gallery(setup, names, budgets, chosen))

@@ -1,4 +1,4 @@
-"""Reading `--method`."""
+"""Reading `--method` and `--methods`."""
 
 from __future__ import annotations
 
@@ -23,3 +23,19 @@ def pick_method(name: str, budget: int | float) -> Any:
         allowed = ", ".join([*sorted(known), UNPRUNED])
         raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
     return known[name](budget=budget)
+
+
+def pick_names(text: str, ablations: bool = True) -> list[str]:
+    """'sts, grid' -> ["sts", "grid"]; "all" is every method, with the ablations or without."""
+    from stsprune.method import methods
+
+    if text != "all":
+        return [one.strip() for one in text.split(",")]
+    return [name for name in methods() if ablations or not is_ablation(name)]
+
+
+def is_ablation(name: str) -> bool:
+    """Whether a known method is STS with something taken away or changed."""
+    from stsprune.method import methods
+
+    return methods()[name].__module__ == "stsprune.method.ablations"

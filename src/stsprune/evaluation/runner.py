@@ -91,8 +91,8 @@ def open_folder(folder: Path, setup: Setup) -> None:
 
     Raises InvalidArgumentError where the folder holds another run's results: they are not mixed.
     """
-    mine: dict[str, Any] = {"made_by": fingerprint(), "split": setup.split}
-    mine |= {"positions": setup.positions, "figures": setup.figures}
+    mine = describe(setup)
+    del mine["scenes"]  # a run may grow
     header = folder / HEADER
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"out must be a folder, got the file {str(folder)!r}")
@@ -201,18 +201,20 @@ class _Worker:
         from .shard import answer_shard
 
         items = load_items(self.setup.split, count, start=first)
-        unpruned = Job.unpruned()
-        ordered = [unpruned, *(job for job in jobs if job.method is not None)]
+        ordered = [Job.unpruned(), *(job for job in jobs if job.method is not None)]
         start = time.perf_counter()
-        setup = self.setup
         records = answer_shard(
-            self.model, self.processor, items, ordered, setup.positions, self.advance, setup.figures
+            self.model,
+            self.processor,
+            items,
+            ordered,
+            self.setup.positions,
+            self.advance,
+            self.setup.figures,
         )
         path = shard_path(self.folder, first, count)
-        known = read_shard(path)
-        fresh = {name: record for name, record in records.items() if name not in known}
         seconds = round(time.perf_counter() - start, 2)
-        write_json(path, {"seconds": seconds, "records": known | fresh}, indent=None)
+        write_json(path, {"seconds": seconds, "records": records | read_shard(path)}, indent=None)
 
 
 _WORKER: _Worker

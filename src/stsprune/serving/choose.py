@@ -11,7 +11,7 @@ from stsprune.engine.visual import Visual
 from stsprune.selection.attention import peak_scores, top_indices
 from stsprune.selection.repulsion import repulsion
 
-#: Of `STS`: tokens that structure keeps over the budget, for semantics to choose from.
+#: Tokens that structure keeps over the budget, for semantics to choose from.
 RATIO = 1.75
 
 
