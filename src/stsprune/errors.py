@@ -23,6 +23,10 @@ class UnsupportedModeError(StsPruneError, ValueError):
     """The model is run in a way that pruning would silently get wrong."""
 
 
+class UnsupportedVersionError(StsPruneError, ImportError):
+    """A library that stsprune builds on is older than the oldest that works."""
+
+
 class NestedPruneError(StsPruneError, RuntimeError):
     """`prune` is already active on this model."""
 
@@ -37,3 +41,7 @@ class MissingExtraError(StsPruneError, ImportError):
 
 class NoGainWarning(UserWarning):
     """Pruning is expected to save no time in this prompt's prefill."""
+
+
+class UntestedVersionWarning(UserWarning):
+    """A library that stsprune builds on is newer than the newest that was tested."""

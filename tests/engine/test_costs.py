@@ -12,6 +12,7 @@ from zoo import DEPTH, KITS, shared
 
 import stsprune
 from stsprune.engine import cache_bytes
+from stsprune.engine.compat import CACHE
 from stsprune.engine.costs import kv_cache_bytes, layer_flops, prefill_flops
 from stsprune.engine.families import family_of
 from stsprune.engine.gain import expected_share, prefill_time
@@ -38,7 +39,7 @@ def test_cache_bytes_are_the_theoretical_ones(family, budget):
     model, method = shared(family), stsprune.STS(budget)
     inputs = KITS[family].inputs(model, [[3, "image", 5]])
     with stsprune.prune(model, method) as trace:
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = getattr(model(**inputs, use_cache=True), CACHE)
     plan = method.plan(trace.images[0].tokens, DEPTH)
     assert plan.structure is not None
     assert len(plan.semantics) == 3
@@ -203,9 +204,9 @@ def test_decode_steps_leave_the_layers_alone():
     ]
     try:
         with stsprune.prune(model, stsprune.STS(0.25)):
-            cache = model(**inputs, use_cache=True).past_key_values
+            cache = getattr(model(**inputs, use_cache=True), CACHE)
             seen.clear()
-            model(input_ids=torch.tensor([[5]]), past_key_values=cache)
+            model(input_ids=torch.tensor([[5]]), **{CACHE: cache})
     finally:
         for handle in handles:
             handle.remove()

@@ -10,6 +10,7 @@ from differences import DIFFERENCES
 from tiny_llava import DEPTH, GRID, make_inputs
 
 import stsprune
+from stsprune.engine.compat import CACHE
 from stsprune.engine.reference import masked_logits
 from stsprune.method import STS, Plan
 
@@ -55,7 +56,7 @@ def decode(model, inputs, continuation, cache, logits, positions=None):
             input_ids=continuation[:, step : step + 1],
             attention_mask=mask,
             position_ids=at + 1 + step,
-            past_key_values=cache,
+            **{CACHE: cache},
         )
         logits.append(out.logits[:, -1])
     return torch.stack(logits, 1)
@@ -65,13 +66,13 @@ def decode(model, inputs, continuation, cache, logits, positions=None):
 def run_pruned(model, method, inputs, continuation, leave=False, **options):
     with stsprune.prune(model, method, **options) as trace:
         out = model(**inputs, position_ids=positions_of(inputs), use_cache=True)
-        lengths = [layer.keys.shape[2] for layer in out.past_key_values.layers]
+        lengths = [layer.keys.shape[2] for layer in getattr(out, CACHE).layers]
         first = [out.logits[:, -1]]
         if not leave:
-            logits = decode(model, inputs, continuation, out.past_key_values, first)
+            logits = decode(model, inputs, continuation, getattr(out, CACHE), first)
     if leave:
-        logits = decode(model, inputs, continuation, out.past_key_values, first)
-    return logits, trace, lengths, out.past_key_values
+        logits = decode(model, inputs, continuation, getattr(out, CACHE), first)
+    return logits, trace, lengths, getattr(out, CACHE)
 
 
 def forced(inputs):
@@ -123,7 +124,7 @@ def test_whole_budget_equals_unpruned(any_llava, batch):
     got, *_ = run_pruned(any_llava, STS(GRID**2), inputs, continuation)
     with torch.no_grad():
         out = any_llava(**inputs, position_ids=positions_of(inputs), use_cache=True)
-        wanted = decode(any_llava, inputs, continuation, out.past_key_values, [out.logits[:, -1]])
+        wanted = decode(any_llava, inputs, continuation, getattr(out, CACHE), [out.logits[:, -1]])
     assert (got - wanted).abs().max() < 1e-5
 
 
@@ -132,7 +133,7 @@ def test_without_cache(any_llava):
     inputs["position_ids"] = positions_of(inputs)
     with torch.no_grad(), stsprune.prune(any_llava, METHODS["both"]) as trace:
         out = any_llava(**inputs, use_cache=False)
-    assert out.past_key_values is None
+    assert getattr(out, CACHE) is None
     wanted = masked_logits(any_llava, inputs, trace, forced(inputs)[:, :0])
     assert (out.logits[:, -1:] - wanted).abs().max() < TOLERANCE
 

@@ -14,6 +14,7 @@ from differences import DIFFERENCES
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
+from stsprune.engine.compat import CACHE
 from stsprune.engine.families import FAMILIES, family_of
 from stsprune.engine.reference import masked_logits
 from stsprune.method import STS, Plan
@@ -62,7 +63,7 @@ def decode(model, inputs, continuation, cache, logits):
         given = {"input_ids": continuation[:, step : step + 1], "attention_mask": mask}
         if at is not None:
             given["position_ids"] = (at + step).expand(3, -1, -1)
-        out = model(**given, past_key_values=cache)
+        out = model(**given, **{CACHE: cache})
         logits.append(out.logits[:, -1])
     return torch.stack(logits, 1)
 
@@ -80,7 +81,7 @@ def next_positions(model, inputs):
 def run_pruned(model, method, inputs, continuation, leave=False, **options):
     with stsprune.prune(model, method, **options) as trace:
         out = model(**inputs, use_cache=True)
-        cache, first = out.past_key_values, [out.logits[:, -1]]
+        cache, first = getattr(out, CACHE), [out.logits[:, -1]]
         lengths = [cache.get_query_offset(layer) for layer in range(DEPTH)]
         if not leave:
             logits = decode(model, inputs, continuation, cache, first)
@@ -92,7 +93,7 @@ def run_pruned(model, method, inputs, continuation, leave=False, **options):
 @torch.no_grad()
 def run_unpruned(model, inputs, continuation):
     out = model(**inputs, use_cache=True)
-    logits = decode(model, inputs, continuation, out.past_key_values, [out.logits[:, -1]])
+    logits = decode(model, inputs, continuation, getattr(out, CACHE), [out.logits[:, -1]])
     forget(model)
     return logits
 
@@ -248,10 +249,10 @@ def test_two_turns_with_images(family, method):
     """The second turn's image is pruned too, and its text sees what was kept of the first."""
     model, chat, continuation = shared(family), talk(family), forced(1)
     with torch.no_grad(), stsprune.prune(model, METHODS[method]) as trace:
-        cache = model(**chat.first, use_cache=True).past_key_values
+        cache = getattr(model(**chat.first, use_cache=True), CACHE)
         decode(model, chat.first, chat.answer, cache, [torch.zeros(1, VOCABULARY)])
         images = copy.deepcopy(trace.images)
-        out = model(**chat.second, past_key_values=cache)
+        out = model(**chat.second, **{CACHE: cache})
         lengths = [cache.get_query_offset(layer) for layer in range(DEPTH)]
         got = decode(model, chat.whole, continuation, cache, [out.logits[:, -1]])
     assert len(trace.images) == 1
@@ -268,12 +269,11 @@ def test_a_turn_of_text_outside(family):
     inputs = KITS[family].inputs(model, [[3, "image", 5]])
     with torch.no_grad():
         with stsprune.prune(model, METHODS["both"]) as trace:
-            cache = model(**inputs, use_cache=True).past_key_values
+            cache = getattr(model(**inputs, use_cache=True), CACHE)
         # No mask and no positions: the cache alone knows how to go on.
-        logits = [model(input_ids=more[:, :4], past_key_values=cache).logits]
+        logits = [model(input_ids=more[:, :4], **{CACHE: cache}).logits]
         logits += [
-            model(input_ids=more[:, at : at + 1], past_key_values=cache).logits
-            for at in range(4, STEPS)
+            model(input_ids=more[:, at : at + 1], **{CACHE: cache}).logits for at in range(4, STEPS)
         ]
     forget(model)
     wanted = masked_logits(model, inputs, trace, more)

@@ -12,6 +12,7 @@ from tiny_llava import GRID, make_inputs, make_llava
 from transformers import DynamicCache
 
 import stsprune
+from stsprune.engine.compat import CACHE
 from stsprune.engine.reference import masked_logits
 from stsprune.errors import (
     InvalidArgumentError,
@@ -76,13 +77,13 @@ def test_a_text_turn_on_a_kept_cache(any_llava):
     inputs, later = make_inputs([[3, "image", 5]]), torch.randint(3, 60, (1, 4))
     cache = DynamicCache()
     with stsprune.prune(any_llava, METHOD) as trace:
-        first = generate(any_llava, inputs, past_key_values=cache)
+        first = generate(any_llava, inputs, **{CACHE: cache})
         kept = copy.deepcopy(trace)
         ids = torch.cat([first, later], 1)
         second = generate(
             any_llava,
             {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
-            past_key_values=cache,
+            **{CACHE: cache},
         )
     prompt = inputs["input_ids"].shape[1]
     logits = masked_logits(any_llava, inputs, kept, second[:, prompt:-1])
@@ -90,7 +91,7 @@ def test_a_text_turn_on_a_kept_cache(any_llava):
     outside = generate(
         any_llava,
         {"input_ids": torch.cat([second, later], 1)},
-        past_key_values=cache,
+        **{CACHE: cache},
     )
     logits = masked_logits(any_llava, inputs, kept, outside[:, prompt:-1])
     start = second.shape[1] + 4
@@ -111,7 +112,7 @@ def test_a_generated_image_token_is_not_an_image(llava):
         out = llava(**inputs)
         before = copy.deepcopy(trace)
         token = torch.tensor([[llava.config.image_token_id]])
-        llava(input_ids=token, past_key_values=out.past_key_values)
+        llava(input_ids=token, **{CACHE: getattr(out, CACHE)})
     assert len(before.images) == len(trace.images) == 1
 
 
@@ -165,7 +166,7 @@ def test_a_failed_prompt_leaves_the_callers_cache_empty(llava, monkeypatch):
     cache = DynamicCache()
     monkeypatch.setattr(STS, "select", fail)
     with pytest.raises(Fault), stsprune.prune(llava, METHOD):
-        llava(**make_inputs([[3, "image", 5]]), past_key_values=cache)
+        llava(**make_inputs([[3, "image", 5]]), **{CACHE: cache})
     assert type(cache) is DynamicCache
     assert cache.get_seq_length() == 0
 
@@ -267,7 +268,7 @@ class TestErrors:
             ({"cut": True}, InvalidArgumentError, "truncated"),
             ({"end": True}, UnsupportedModeError, "text after the image"),
             ({"static": True}, UnsupportedModeError, "StaticCache"),
-            ({"used": True}, UnsupportedModeError, "past_key_values holds 4 tokens"),
+            ({"used": True}, UnsupportedModeError, f"{CACHE} holds 4 tokens"),
             ({"chunk": True}, UnsupportedModeError, "chunked prefill"),
         ],
     )
@@ -286,9 +287,9 @@ class TestErrors:
             for key in ("input_ids", "attention_mask"):
                 inputs[key] = inputs[key][:, 6:]
         if "static" in change:
-            inputs["past_key_values"] = StaticCache(llava.config, max_cache_len=64)
+            inputs[CACHE] = StaticCache(llava.config, max_cache_len=64)
         if "used" in change:
-            inputs["past_key_values"] = llava(**make_inputs([[4]])).past_key_values
+            inputs[CACHE] = getattr(llava(**make_inputs([[4]])), CACHE)
         if "chunk" in change:
             inputs["attention_mask"] = torch.ones(1, 50, dtype=torch.long)
         before = Snapshot(llava)
@@ -310,12 +311,12 @@ class TestErrors:
 
     def test_crop_into_the_prompt(self, llava):
         with torch.no_grad(), stsprune.prune(llava, METHOD):
-            cache = llava(**make_inputs([[3, "image", 5]])).past_key_values
+            cache = getattr(llava(**make_inputs([[3, "image", 5]])), CACHE)
         with pytest.raises(InvalidArgumentError, match="crop must remove at most the 0"):
             cache.crop(-1)
 
     def test_padded_later_turn_outside(self, llava):
         with torch.no_grad(), stsprune.prune(llava, METHOD):
-            cache = llava(**make_inputs(RAGGED)).past_key_values
+            cache = getattr(llava(**make_inputs(RAGGED)), CACHE)
         with pytest.raises(UnsupportedModeError, match="inside `with"):
-            llava(input_ids=torch.ones(3, 4, dtype=torch.long), past_key_values=cache)
+            llava(input_ids=torch.ones(3, 4, dtype=torch.long), **{CACHE: cache})

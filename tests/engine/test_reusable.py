@@ -11,6 +11,7 @@ from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, nex
 from zoo import DEPTH, IMAGE, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
+from stsprune.engine.compat import CACHE
 from stsprune.engine.reference import masked_logits
 from stsprune.engine.trace import Trace
 from stsprune.errors import UnsupportedModeError
@@ -49,7 +50,7 @@ def test_first_question(family, method, rows):
     inputs = KITS[family].inputs(model, ROWS[rows])
     with torch.no_grad(), stsprune.prune(model, METHODS[method], reusable=True) as trace:
         out = model(**inputs, use_cache=True)
-        cache, first = out.past_key_values, [out.logits[:, -1]]
+        cache, first = getattr(out, CACHE), [out.logits[:, -1]]
         got = decode(model, inputs, continuation, cache, first)
     wanted = masked_logits(
         model,
@@ -75,11 +76,11 @@ def test_a_new_question_filters_afresh(family):
     answer, last = forced(1)[:, :2], forced(1, seed=9)
     said = torch.cat([answer, question], 1)
     with torch.no_grad(), stsprune.prune(model, method, reusable=True) as trace:
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = getattr(model(**inputs, use_cache=True), CACHE)
         decode(model, inputs, answer, cache, [torch.zeros(1, VOCABULARY)])
         earlier = copy.deepcopy(trace)
         mask = torch.ones(1, length + 8, dtype=torch.long)
-        given = {"input_ids": question, "attention_mask": mask, "past_key_values": cache}
+        given = {"input_ids": question, "attention_mask": mask, CACHE: cache}
         at = next_positions(model, inputs)
         if at is not None:
             given["position_ids"] = (at + 2 + torch.arange(6)).expand(3, -1, -1)

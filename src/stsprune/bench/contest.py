@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from stsprune.engine import cache_bytes, prune
+from stsprune.engine.compat import CACHE
 from stsprune.engine.costs import kv_cache_bytes, prefill_flops
 from stsprune.engine.families import family_of
 from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens, tokens_per_layer
@@ -172,13 +173,13 @@ class Contestant:
 
     def _prefill(self) -> tuple[Any, Any]:
         out = self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
-        return out.logits[:, -1].argmax(-1, keepdim=True), out.past_key_values
+        return out.logits[:, -1].argmax(-1, keepdim=True), getattr(out, CACHE)
 
     def _decode(self, token: Any, cache: Any) -> None:
         scene, start = self.scene, self.inputs["input_ids"].shape[1]
         axes = family_of(scene.model).rotary_axes
         for step in range(scene.new_tokens - 1):
-            given = {"input_ids": token, "past_key_values": cache, "use_cache": True}
+            given = {"input_ids": token, CACHE: cache, "use_cache": True}
             if axes == 3:
                 given["position_ids"] = positions(scene.model, scene.batch, start + step, 1)
             logits = scene.model(**given).logits

@@ -62,6 +62,7 @@ def run(
 
     import stsprune
     from stsprune.engine import cache_bytes
+    from stsprune.engine.compat import CACHE
     from stsprune.engine.families import family_of
 
     family = family_of(model)
@@ -76,7 +77,7 @@ def run(
         times, cache = [], None
         for _ in range(repeats):
             start = _now(model)
-            cache = model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+            cache = getattr(model(**inputs, use_cache=True, logits_to_keep=1), CACHE)
             times.append(_now(model) - start)
         tokens = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
     new = tokens[0, inputs["input_ids"].shape[1] :]

@@ -24,6 +24,7 @@ from transformers.cache_utils import (
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
+from .compat import CACHE, cache_of, tokens_to_crop
 from .masks import Span
 from .visual import Visual
 
@@ -189,7 +190,7 @@ class PrunedCache(DynamicCache):
 
         def hook(number: int) -> Callable[..., Any]:
             def adjust(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                mine = kwargs.get("past_key_values") is self
+                mine = cache_of(kwargs) is self
                 adjusted = (args, step.adjust(number, kwargs, args[0])) if mine else None
                 if number == last:
                     self.release()
@@ -211,6 +212,7 @@ class PrunedCache(DynamicCache):
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last tokens (a negative count), never those of the pruned prompt."""
         grown = self.grown
+        tokens_to_remove = tokens_to_crop(tokens_to_remove, self.logical + grown)
         if -tokens_to_remove > grown:
             raise InvalidArgumentError(
                 f"crop must remove at most the {grown} tokens that came after the pruned prompt, "
@@ -289,7 +291,7 @@ def adopt(
     if not plain or getattr(cache, "offloading", False):
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", [])})
         raise UnsupportedModeError(
-            "past_key_values must be None or a DynamicCache of DynamicLayer (no static, "
+            f"{CACHE} must be None or a DynamicCache of DynamicLayer (no static, "
             f"quantised or offloaded cache), got {type(cache).__name__} of "
             f"{', '.join(kinds) or 'no layers'}"
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 from stsprune.selection.upload import upload
 
+from .compat import CACHE
 from .visual import Visual
 
 
@@ -80,7 +81,7 @@ def read_ids(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Ids
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
     elif tuple(attention_mask.shape) != (batch, past + length):
-        cached = f"past_key_values holds {past} tokens and " if past else ""
+        cached = f"{CACHE} holds {past} tokens and " if past else ""
         raise UnsupportedModeError(
             f"attention_mask must be {[batch, past + length]}: {cached}input_ids brings {length} "
             "at the prompt (no chunked prefill, no ready-made 4-D mask, no cache of another "

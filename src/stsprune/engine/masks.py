@@ -52,25 +52,6 @@ def windowed(decoder: Any) -> bool:
     return any(window_of(decoder.config, layer) for layer in range(len(decoder.layers)))
 
 
-def causal_mask(config: Any, hidden: Tensor, valid: Tensor | None, cache: Any, layer: int) -> Any:
-    """Plain causal mask, made by transformers' own function for the model's backend.
-
-    hidden [B, Q, Dim]: the queries; valid: bool [B, K] over cached and new keys, None = all.
-    """
-    from transformers.masking_utils import create_causal_mask
-
-    if valid is None and cache is None:
-        valid = hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
-    return create_causal_mask(
-        config=config,
-        inputs_embeds=hidden,
-        attention_mask=valid,
-        past_key_values=cache,
-        position_ids=None,
-        layer_idx=layer,
-    )
-
-
 def patterned_mask(
     config: Any,
     hidden: Tensor,

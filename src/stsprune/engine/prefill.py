@@ -24,11 +24,12 @@ from stsprune.selection.share import share_budget
 from stsprune.selection.upload import upload
 
 from .cache import Group, HeldImages, PrunedCache
+from .compat import causal_mask
 from .costs import selection_flops
 from .deepstack import Deepstack
 from .gain import BALANCE, expected_share
 from .layout import Bucket, Layout, buckets
-from .masks import Span, causal_mask, patterned_mask, window_of, windowed
+from .masks import Span, patterned_mask, window_of, windowed
 from .rotary import rotary
 from .trace import ImageTrace, Stage, Trace
 

@@ -26,6 +26,7 @@ from stsprune.selection.upload import upload
 
 from .cache import PrunedCache, adopt
 from .capture import Capture
+from .compat import cache_of, check_version, with_cache
 from .deepstack import Deepstack
 from .encoding import NOTE, Encoding, shapes_only
 from .families import Family, family_of
@@ -78,6 +79,7 @@ def prune(
     Raises InvalidArgumentError, InvalidTypeError, UnsupportedModelError or NestedPruneError before
     anything is touched, and UnsupportedModeError for calls that cannot be pruned exactly.
     """
+    check_version()
     family = family_of(model)
     check_model(model)
     if not isinstance(method, Method):
@@ -223,7 +225,7 @@ class _Engine:
         self.call = _Call(arguments)
         if not seen:
             return
-        cache = arguments.get("past_key_values")
+        cache = cache_of(arguments)
         past = 0 if cache is None else cache.get_seq_length()
         read = read_ids(ids, arguments.get("attention_mask"), past)
         visuals = {
@@ -256,7 +258,7 @@ class _Engine:
 
     def _text(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Before the text model: prune a prompt with images, or prepare a decode step."""
-        cache, call = kwargs.get("past_key_values"), self.call
+        cache, call = cache_of(kwargs), self.call
         self.call = None
         if call is not None and call.layout is not None:
             return args, self._start(call, call.layout, cache, dict(kwargs))
@@ -302,7 +304,7 @@ class _Engine:
             self.capture.arm(layer)
         if self.warn_no_gain:
             self._warn(self.prefill.expected_share(embeds))
-        return kwargs | changed | {"past_key_values": cache}
+        return with_cache(kwargs | changed, cache)
 
     def _warn(self, share: float) -> None:
         if share > LIMIT:

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from .cache import PrunedCache
-from .masks import Span, causal_mask, patterned_mask, window_of, windowed
+from .compat import causal_mask
+from .masks import Span, patterned_mask, window_of, windowed
 from .rotary import rotary
 
 
