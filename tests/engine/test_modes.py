@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from releases import need_repeated_pictures
 from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, forced, run_pruned
 from transformers import TextStreamer
@@ -146,6 +147,7 @@ def test_streaming(family):
 
 @pytest.mark.parametrize("family", KITS)
 def test_sampling_and_several_sequences(family):
+    need_repeated_pictures(several=family == "InternVL 3")
     model = shared(family)
     inputs = KITS[family].inputs(model, [[3, "image", 5], [2, "image", 1]])
     options = {"max_new_tokens": 4, "do_sample": True, "top_k": 1}

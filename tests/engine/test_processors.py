@@ -7,6 +7,7 @@ import pytest
 from differences import DIFFERENCES
 from PIL import Image
 from processors import PROCESSORS
+from releases import need_pil_idefics
 from test_families import METHODS, TOLERANCE, forced, run_pruned
 from zoo import shared
 
@@ -36,6 +37,8 @@ ROWS = {
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("family", PROCESSORS)
 def test_equals_masked_reference(family, rows, method):
+    if family == "Idefics3":
+        need_pil_idefics()
     model = shared(family)
     rows = [([picture(name) for name in names], text) for names, text in ROWS[rows]]
     inputs = dict(PROCESSORS[family].inputs(rows))

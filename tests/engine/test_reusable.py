@@ -102,7 +102,7 @@ def test_a_new_question_filters_afresh(family):
     kept = [one.images[0].stages[-1].kept for one in (earlier, trace)]
     assert len(kept[0]) == len(kept[1])
     assert got.shape[1] == 1 + STEPS
-    assert {cache.get_query_offset(layer) for layer in range(DEPTH)} == {
+    assert {cache.layers[layer].get_seq_length() for layer in range(DEPTH)} == {
         int(length - trace.images[0].tokens + len(trace.images[0].stages[0].kept)) + 8 + STEPS
     }
 

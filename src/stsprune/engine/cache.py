@@ -24,7 +24,7 @@ from transformers.cache_utils import (
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
-from .compat import CACHE, cache_of, tokens_to_crop
+from .compat import CACHE, MASKS_PER_LAYER, cache_of, tokens_to_crop
 from .masks import Span
 from .visual import Visual
 
@@ -185,7 +185,7 @@ class PrunedCache(DynamicCache):
             )
         step, last = DecodeStep(decoder, self), len(decoder.layers) - 1
         # Transformers then builds the mask from the caller's, which is right without padding only.
-        if query_length == 1 and step.plain and not self.padded:
+        if MASKS_PER_LAYER and query_length == 1 and step.plain and not self.padded:
             return
 
         def hook(number: int) -> Callable[..., Any]:

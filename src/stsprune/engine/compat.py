@@ -17,7 +17,7 @@ from transformers.masking_utils import create_causal_mask
 from stsprune.errors import UnsupportedVersionError, UntestedVersionWarning
 
 #: The oldest and the newest release that `make test-matrix` proves.
-FLOOR, NEWEST = "5.19.0", "5.24.0"
+FLOOR, NEWEST = "5.6.0", "5.24.0"
 
 _MASK_PARAMETERS = frozenset(inspect.signature(create_causal_mask).parameters)
 #: What models call their KV cache; the other name still comes from callers (renamed in 5.24).
@@ -25,7 +25,7 @@ CACHE = "cache" if "cache" in _MASK_PARAMETERS else "past_key_values"
 _CACHE_NAMES = ("cache", "past_key_values")
 #: Before 5.19 a mask is always that of the first full layer, and its queries start at the
 #: logical length.
-_MASKS_PER_LAYER = "layer_idx" in _MASK_PARAMETERS
+MASKS_PER_LAYER = "layer_idx" in _MASK_PARAMETERS
 #: Before 5.19 `Cache.crop` takes the length to keep; a negative count to remove works everywhere.
 _CROPS_TO_LENGTH = "max_length" in inspect.signature(DynamicCache.crop).parameters
 
@@ -78,7 +78,7 @@ def causal_mask(config: Any, hidden: Tensor, valid: Tensor | None, cache: Any, l
     if valid is None and cache is None:
         valid = hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
     given = {"config": config, "inputs_embeds": hidden, "attention_mask": valid}
-    if _MASKS_PER_LAYER:
+    if MASKS_PER_LAYER:
         given["layer_idx"] = layer
     elif cache is not None:
         cache = _OneLayer(cache, layer)
