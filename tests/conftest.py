@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("largest logit difference to each oracle")
         for name in sorted({name for name, _ in DIFFERENCES}):
             seen = [f"{oracle} {DIFFERENCES[name, oracle]:.1e}" for oracle in ORACLES]
-            terminalreporter.write_line(f"{name:32} {'   '.join(seen)}")
+            terminalreporter.write_line(f"{name:36} {'   '.join(seen)}")
 
 
 # With pytest-xdist each worker sees a part of the tests: the largest difference of all is shown.
