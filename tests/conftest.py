@@ -8,7 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-from differences import DIFFERENCES
+from differences import DIFFERENCES, ORACLES
 from tiny_llava import make_llava
 
 
@@ -24,9 +24,10 @@ def llava():
 
 def pytest_terminal_summary(terminalreporter):
     if DIFFERENCES:
-        terminalreporter.section("largest logit difference to the masked reference")
-        for name, value in sorted(DIFFERENCES.items()):
-            terminalreporter.write_line(f"{name:24} {value:.1e}")
+        terminalreporter.section("largest logit difference to each oracle")
+        for name in sorted({name for name, _ in DIFFERENCES}):
+            seen = [f"{oracle} {DIFFERENCES[name, oracle]:.1e}" for oracle in ORACLES]
+            terminalreporter.write_line(f"{name:36} {'   '.join(seen)}")
 
 
 # With pytest-xdist each worker sees a part of the tests: the largest difference of all is shown.
@@ -34,10 +35,10 @@ def pytest_terminal_summary(terminalreporter):
 
 def pytest_sessionfinish(session):
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["differences"] = DIFFERENCES
+        session.config.workeroutput["differences"] = list(DIFFERENCES.items())
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    for name, value in getattr(node, "workeroutput", {}).get("differences", {}).items():
-        DIFFERENCES[name] = max(value, DIFFERENCES.get(name, 0.0))
+    for key, value in getattr(node, "workeroutput", {}).get("differences", ()):
+        DIFFERENCES[key] = max(value, DIFFERENCES.get(key, 0.0))

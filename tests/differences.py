@@ -1,6 +1,30 @@
-"""What the exactness tests saw; `conftest` prints it at the end of a run."""
+"""The two oracles, and what the exactness tests saw; `conftest` prints it at the end of a run."""
 
 from __future__ import annotations
 
-#: Name of a test -> largest logit difference to the masked reference.
-DIFFERENCES: dict[str, float] = {}
+from stsprune.engine.by_hand import gathered_logits
+from stsprune.engine.reference import masked_logits
+
+ORACLES = {"masked": masked_logits, "by hand": gathered_logits}
+
+#: (name of a test, oracle) -> largest logit difference.
+DIFFERENCES: dict[tuple[str, str], float] = {}
+
+
+def judged(name, got, model, *question, behind=0):
+    """The largest difference of logits [B, S, V] to either oracle; both are noted under `name`.
+
+    question: what the oracles are asked; behind: how many of their first logits are left out.
+    """
+    seen = differences(got, model, *question, behind=behind)
+    for oracle, value in seen.items():
+        DIFFERENCES[name, oracle] = max(value, DIFFERENCES.get((name, oracle), 0.0))
+    return max(seen.values())
+
+
+def differences(got, model, *question, behind=0):
+    """Oracle -> largest difference of logits to it."""
+    return {
+        oracle: float((got - ask(model, *question)[:, behind:]).abs().max())
+        for oracle, ask in ORACLES.items()
+    }

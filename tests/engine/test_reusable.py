@@ -6,13 +6,12 @@ import copy
 
 import pytest
 import torch
-from differences import DIFFERENCES
+from differences import judged
 from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, next_positions
 from zoo import DEPTH, IMAGE, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
 from stsprune.engine.compat import CACHE
-from stsprune.engine.reference import masked_logits
 from stsprune.engine.trace import Trace
 from stsprune.errors import UnsupportedModeError
 from stsprune.method import STS
@@ -52,16 +51,10 @@ def test_first_question(family, method, rows):
         out = model(**inputs, use_cache=True)
         cache, first = getattr(out, CACHE), [out.logits[:, -1]]
         got = decode(model, inputs, continuation, cache, first)
-    wanted = masked_logits(
-        model,
-        inputs,
-        parts(trace, "structure"),
-        continuation,
-        [(behind_images(inputs), parts(trace, "semantics"))],
-    )
-    difference = float((got - wanted).abs().max())
-    DIFFERENCES[f"{family}, reusable"] = difference
-    assert difference < TOLERANCE
+    question = [(behind_images(inputs), parts(trace, "semantics"))]
+    kept = parts(trace, "structure")
+    name = f"{family}, reusable"
+    assert judged(name, got, model, inputs, kept, continuation, question) < TOLERANCE
     assert len({layer.keys.shape[2] for layer in cache.layers}) == 1
 
 
@@ -88,17 +81,13 @@ def test_a_new_question_filters_afresh(family):
         whole = longer(kit, inputs, said)
         got = decode(model, whole, last, cache, [out.logits[:, -1]])
     forget(model)
-    wanted = masked_logits(
-        model,
-        inputs,
-        parts(earlier, "structure"),
-        torch.cat([said, last], 1),
-        [
-            (behind_images(inputs), parts(earlier, "semantics")),
-            (length + 2, parts(trace, "semantics")),
-        ],
-    )
-    assert (got - wanted[:, 8:]).abs().max() < TOLERANCE
+    questions = [
+        (behind_images(inputs), parts(earlier, "semantics")),
+        (length + 2, parts(trace, "semantics")),
+    ]
+    held, forced_ids = parts(earlier, "structure"), torch.cat([said, last], 1)
+    asked = (inputs, held, forced_ids, questions)
+    assert judged(f"{family}, reusable", got, model, *asked, behind=8) < TOLERANCE
     kept = [one.images[0].stages[-1].kept for one in (earlier, trace)]
     assert len(kept[0]) == len(kept[1])
     assert got.shape[1] == 1 + STEPS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,13 +30,15 @@ class Family(ABC):
     """Where a family keeps its parts; the defaults fit most of transformers.
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
-    rotary_axes: numbers per rotary position (3 for mRoPE).
+    rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
+    not 0 for text behind the prompt, and what they are there.
     """
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
     modalities: ClassVar[tuple[str, ...]] = ("image",)
     rotary_axes: ClassVar[int] = 1
+    text_inputs: ClassVar[Mapping[str, int]] = {"attention_mask": 1}
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""
