@@ -37,6 +37,7 @@ from .prefill import Prefill, Settings, plan_images
 from .requery import Requery
 from .step import DecodeStep
 from .trace import Trace
+from .unwrap import unwrap
 
 POSITIONS = ("original", "compact")
 
@@ -63,9 +64,10 @@ def prune(
     tells what each stage kept of each image of the latest prompt. Leaving restores the model to
     the bit; a cache filled inside decodes on outside.
 
-    model: a supported vision-language model in eval mode (`stsprune models` lists them); method:
-    for example `STS(budget=64)`, whose budget counts per image and per video; positions:
-    "original" rotary positions of the kept tokens, or "compact" (re-indexed).
+    model: a supported vision-language model in eval mode (`stsprune models` lists them), also
+    inside a PEFT or DistributedDataParallel wrapper; method: for example `STS(budget=64)`, whose
+    budget counts per image and per video; positions: "original" rotary positions of the kept
+    tokens, or "compact" (re-indexed).
     reusable: keep every token of the structure stage in all layers and only hide what the
     question does not need, so that another question on the same cache chooses afresh.
     budget_total: tokens over all images of a prompt, shared out by need; it takes the place of the
@@ -78,6 +80,7 @@ def prune(
     Raises InvalidArgumentError, InvalidTypeError, UnsupportedModelError or NestedPruneError before
     anything is touched, and UnsupportedModeError for calls that cannot be pruned exactly.
     """
+    model = unwrap(model)
     family = family_of(model)
     check_model(model)
     if not isinstance(method, Method):
