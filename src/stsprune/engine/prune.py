@@ -22,6 +22,7 @@ from stsprune.errors import (
     UnsupportedModeError,
 )
 from stsprune.method.base import EncoderView, Method
+from stsprune.selection.budget import check_total
 from stsprune.selection.upload import upload
 
 from .cache import PrunedCache, adopt
@@ -87,7 +88,8 @@ def prune(
         raise InvalidTypeError(
             f"method must be a Method such as STS(budget=64), got {type(method).__name__}"
         )
-    _check_options(family, positions, reusable, budget_total, warn_no_gain)
+    budget_total = check_total(budget_total)
+    _check_options(family, positions, reusable, warn_no_gain)
     if reusable and (method.merges or method.needs & {"attention", "embeddings"}):
         raise UnsupportedModeError(
             f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "
@@ -121,7 +123,6 @@ def _check_options(
     family: Family,
     positions: str,
     reusable: bool,
-    budget_total: int | None,
     warn_no_gain: bool,
 ) -> None:
     if positions not in POSITIONS:
@@ -136,12 +137,6 @@ def _check_options(
     for name, value in (("reusable", reusable), ("warn_no_gain", warn_no_gain)):
         if not isinstance(value, bool):
             raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
-    if budget_total is not None and (
-        isinstance(budget_total, bool) or not isinstance(budget_total, int)
-    ):
-        raise InvalidTypeError(f"budget_total must be None or an int >= 1, got {budget_total!r}")
-    if budget_total is not None and budget_total < 1:
-        raise InvalidArgumentError(f"budget_total must be None or >= 1, got {budget_total}")
 
 
 @dataclass
