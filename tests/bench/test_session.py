@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,12 @@ EVERYBODY = [
     ("floor", 3),
     ("sts", 3),
 ]
+
+
+def test_numpy_budgets_are_written_as_builtin_ones():
+    numpy = replace(SETUP, budgets=tuple(np.array(SETUP.budgets)))
+    assert numpy == SETUP
+    assert numpy.as_json() == SETUP.as_json()
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,14 @@ def test_bad_budget(refused, picture, budget):
     assert repr(budget) in line
 
 
-def test_budget_above_the_number_of_tokens(refused, picture, embedded_is_untrained):
-    line = refused("ask", picture, QUESTION, "--budget", "145")
-    assert "budget" in line
-    assert "144" in line
+def test_budget_above_the_number_of_tokens(call, picture, embedded_is_untrained):
+    """An upper bound: nothing is pruned."""
+    told = [
+        json.loads(call("ask", picture, QUESTION, *words, "--json").stdout)
+        for words in (("--budget", "145"), ("--method", "none"))
+    ]
+    assert told[0]["answer"] == told[1]["answer"]
+    assert [one["visual_tokens"] for one in told] == [144, 144]
 
 
 @pytest.mark.parametrize("question", ["", "   "])

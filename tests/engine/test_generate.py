@@ -9,7 +9,7 @@ import pytest
 import torch
 from releases import ENCODES_BEFORE_BEAMS
 from snapshot import Snapshot
-from tiny_llava import GRID, make_inputs, make_llava
+from tiny_llava import make_inputs, make_llava
 from transformers import DynamicCache
 
 import stsprune
@@ -213,7 +213,6 @@ class TestErrors:
             ("llava", "sts", InvalidTypeError, "method must be"),
             ("text", METHOD, UnsupportedModelError, "LlavaForConditionalGeneration"),
             (None, METHOD, InvalidTypeError, "model must be"),
-            ("llava", STS(GRID**2 + 1), InvalidArgumentError, "budget must be at most 25"),
             ("llava", STS(8, layer=5), InvalidArgumentError, r"layer must be in 0\.\.4"),
             ("llava", STS(2, structure=False), InvalidArgumentError, "budget must be at least"),
         ],

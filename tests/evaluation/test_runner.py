@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from stsprune.embedded import load_embedded
@@ -144,6 +145,13 @@ def test_broken_and_foreign_files_are_named(finished, tmp_path):
 def test_bad_jobs(names, budgets, match):
     with pytest.raises(InvalidArgumentError, match=match):
         make_jobs(names, budgets, *model_shape())
+
+
+def test_numpy_budgets_are_named_as_builtin_ones():
+    made = make_jobs(["sts", "fastv"], np.array([16, 8]), *model_shape())
+    assert made == make_jobs(["sts", "fastv"], [16, 8], *model_shape())
+    jobs, refused = made
+    assert {type(one.budget) for one in [*jobs[1:], *refused]} == {int}
 
 
 def test_a_budget_out_of_reach_is_said_not_hidden(finished):

@@ -47,7 +47,7 @@ def ask(size, words="w5 w6"):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"budget": 145}, InvalidArgumentError, "budget must be at most 144"),
+        ({"budget": 0}, InvalidArgumentError, "budget must be an int >= 1"),
         ({"budget": 10, "method": "fastv", "layer": 7}, InvalidArgumentError, r"layer .*0\.\.6"),
         ({"budget": 10, "method": "fastv"}, InvalidArgumentError, "budget must be at least"),
         ({"budget": 10, "max_pixels": 99}, InvalidArgumentError, "max_pixels must not be given"),
@@ -63,7 +63,7 @@ def test_embedded_is_decided_from_its_config(arguments, kind, message):
 @pytest.mark.parametrize(
     ("family", "arguments", "kind", "message"),
     [
-        ("Gemma 3", {"budget": 10}, InvalidArgumentError, "budget must be at most 9"),
+        ("Gemma 3", {"budget": 2, "method": "fastv"}, InvalidArgumentError, "budget must be at"),
         ("LLaVA-NeXT", {"budget": 20, "method": "fastv"}, InvalidArgumentError, "max_pixels"),
         ("LLaVA-NeXT", {"budget": 20, "max_pixels": 99}, InvalidArgumentError, "must not be given"),
     ],
@@ -94,21 +94,15 @@ def test_no_chat_template(folders, tmp_path):
 
 @pytest.mark.parametrize("method", ["sts", "divprune", "fastv", "pyramiddrop"])
 def test_small_image_keeps_all_it_has(folders, method):
-    """Where `prune` alone would stop in the middle of a benchmark."""
+    """A budget is an upper bound: one thumbnail does not end a benchmark."""
     budget = 150  # above what the small picture gives, below the large one's
-    model, processor, fitted = opened(
+    model, processor, asked = opened(
         pretrained=folders / "LLaVA-NeXT", budget=budget, method=method
     )
-    asked = read_arguments({"pretrained": "x", "budget": budget, "method": method}).method
     small, large = [ask((20, 40))], [ask((90, 90))]
     task = {"max_new_tokens": 2}
-    with (
-        pytest.raises(InvalidArgumentError, match="budget must be at most"),
-        prune(model, asked),
-    ):
-        answer_batch(model, processor, small, task)
     unpruned, _ = answer_batch(model, processor, small, task)
-    with prune(model, fitted) as trace:
+    with prune(model, asked) as trace:
         assert answer_batch(model, processor, small, task)[0] == unpruned
         (seen,) = tokens_seen(trace, 6)
         assert seen == 36 + 72

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -277,6 +278,12 @@ def test_cuda_equals_cpu():
 FEATURES, POSITIONS = cloud(0, tokens=5)
 
 
+def test_numpy_integers():
+    assert torch.equal(
+        repulsion(FEATURES, POSITIONS, np.int64(3)), repulsion(FEATURES, POSITIONS, 3)
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -290,6 +297,10 @@ FEATURES, POSITIONS = cloud(0, tokens=5)
         ({"keep": 6}, r"keep must be an int in 1\.\.5, got 6"),
         ({"keep": 2.0}, "keep must be an int"),
         ({"keep": True}, "keep must be an int"),
+        ({"keep": np.bool_(True)}, "keep must be an int"),
+        ({"keep": "2"}, "keep must be an int"),
+        ({"keep": torch.tensor(2)}, "keep must be an int"),
+        ({"keep": np.int64(6)}, "keep must be an int"),
         ({"space": 1.5}, r"space must be in \[0, 1\], got 1.5"),
         ({"space": math.nan}, "space must be"),
         ({"exponent": 0}, "exponent must be a finite number > 0, got 0"),

@@ -5,8 +5,9 @@ import torch
 
 from stsprune import repulsion
 from stsprune.engine.visual import Plane, Visual, square
+from stsprune.selection.budget import kept_tokens
 from stsprune.serving.channels import attach, detach
-from stsprune.serving.choose import choose, kept_length, kept_tokens
+from stsprune.serving.choose import choose, kept_length
 
 TILED = Visual((Plane((4, 4)), Plane((6, 5), newline=True)))
 

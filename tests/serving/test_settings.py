@@ -1,8 +1,9 @@
 """Settings of a server: read from the environment, refused with what is allowed."""
 
+import numpy as np
 import pytest
 
-from stsprune.errors import InvalidArgumentError, UnsupportedModeError
+from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModeError
 from stsprune.serving.plugin import check_version, register
 from stsprune.serving.settings import Settings, read_settings
 
@@ -22,6 +23,13 @@ def test_reads_all():
     assert read_settings(environment) == Settings(64, True, True, True)
     assert read_settings({"STSPRUNE_BUDGET": "0.25"}) == Settings(0.25)
     assert read_settings({"STSPRUNE_BUDGET": "1.0"}) == Settings(1.0)
+
+
+def test_plain_numbers():
+    assert Settings(np.int64(64)).tag() == Settings(64).tag()
+    assert type(Settings(np.float32(0.5)).budget) is float
+    with pytest.raises(InvalidTypeError, match="budget must be"):
+        Settings("64")
 
 
 @pytest.mark.parametrize("budget", ["0", "-3", "none", "1.5", "0.0", "nan", "inf", "6 4", "1e400"])

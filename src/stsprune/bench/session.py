@@ -15,6 +15,7 @@ import torch
 from stsprune.atomic import write_json
 from stsprune.errors import InvalidArgumentError, StsPruneError
 from stsprune.method import methods
+from stsprune.selection.budget import check_budget, measured_budgets
 
 from .contest import FLOOR, UNPRUNED, Contestant, Scene
 from .summary import summarise
@@ -43,6 +44,10 @@ class Setup:
     budgets: tuple[int, ...]
     batches: tuple[int, ...]
     new_tokens: int
+
+    def __post_init__(self) -> None:
+        plain = tuple(check_budget(budget, "budgets") for budget in self.budgets)
+        object.__setattr__(self, "budgets", plain)
 
     def as_json(self) -> dict[str, Any]:
         """As it comes back from a file."""
@@ -74,12 +79,7 @@ def check_names(names: tuple[str, ...]) -> None:
 
 def check_budgets(budgets: tuple[int, ...], tokens: int) -> None:
     """Raises InvalidArgumentError for repeated budgets and those outside of 1..`tokens`."""
-    for budget in budgets:
-        if not 1 <= budget <= tokens:
-            raise InvalidArgumentError(
-                f"budgets must be at most {tokens}, the picture's visual tokens, and at least 1, "
-                f"got {budget}"
-            )
+    measured_budgets(budgets, tokens, "budgets")
     _check_different("budgets", budgets)
 
 

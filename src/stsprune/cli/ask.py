@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from .budget import parse_budget
 from .output import print_json, short_bytes
 from .pick import pick_method
 from .picture import save_run
@@ -36,11 +35,12 @@ def ask(
 ) -> None:
     """Answer a question about an image."""
     # Cheap checks first: a slip of the pen should not wait for a model to load.
-    tokens = parse_budget(budget)
     check_text(question)
     from stsprune.images import load_image
+    from stsprune.selection.budget import read_budget
     from stsprune.viz import check_target
 
+    tokens = read_budget(budget)
     if show is not None:
         check_target(show)
     picture = load_image(image)

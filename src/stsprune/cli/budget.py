@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from stsprune.errors import InvalidArgumentError
-
-
-def parse_budget(text: str) -> int | float:
-    """'64' -> 64 tokens; '0.25' -> a quarter of the image's tokens.
-
-    Raises InvalidArgumentError for anything but an int >= 1 or a fraction in (0, 1].
-    """
-    try:
-        budget: int | float = int(text)
-        fine = budget >= 1
-    except ValueError:
-        try:
-            budget = float(text)
-        except ValueError:
-            budget = 0.0
-        fine = 0 < budget <= 1
-    if not fine:
-        raise InvalidArgumentError(
-            f"budget must be a number of tokens >= 1 or a fraction in (0, 1], got {text!r}"
-        )
-    return budget
+from stsprune.selection.budget import kept_tokens, read_budget
 
 
 def token_budgets(text: str, tokens: int) -> list[int]:
     """'48,0.25' for images of `tokens` -> [48, 36]; fractions are rounded down.
 
-    Raises InvalidArgumentError as `parse_budget` does.
+    Raises InvalidArgumentError as `read_budget` does.
     """
-    parsed = [parse_budget(one.strip()) for one in text.split(",")]
-    return [one if isinstance(one, int) else max(1, int(one * tokens)) for one in parsed]
+    parsed = [read_budget(one.strip()) for one in text.split(",")]
+    return [one if isinstance(one, int) else kept_tokens(one, tokens) for one in parsed]
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:

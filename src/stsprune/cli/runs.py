@@ -64,6 +64,7 @@ def run(
     from stsprune.engine import cache_bytes
     from stsprune.engine.compat import CACHE
     from stsprune.engine.families import family_of
+    from stsprune.method.base import layer_average
 
     family = family_of(model)
     inputs = build_inputs(model, processor, image, question)
@@ -91,22 +92,13 @@ def run(
         ]
     return Run(
         answer=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
-        visual_tokens=tokens_per_layer(total, stages, layers),
+        visual_tokens=layer_average([(s.layer, len(s.kept)) for s in stages], total, layers),
         of=total,
         prefill_ms=1000 * statistics.median(times),
         kv_bytes=cache_bytes(cache),
         grid=max(seen.planes, key=math.prod) if seen is not None else None,
         stages=stages,
     )
-
-
-def tokens_per_layer(total: int, stages: list[StageKept], layers: int) -> float:
-    """Average number of visual tokens a decoder layer computes; a stage acts from layer + 1 on."""
-    seen = 0
-    for layer in range(layers):
-        before = [stage for stage in stages if stage.layer < layer]
-        seen += len(before[-1].kept) if before else total
-    return seen / layers
 
 
 def _now(model: Any) -> float:

@@ -22,6 +22,7 @@ from stsprune.errors import (
     UnsupportedModeError,
 )
 from stsprune.method.base import EncoderView, Method
+from stsprune.selection.budget import check_total
 from stsprune.selection.upload import upload
 
 from .cache import PrunedCache, adopt
@@ -38,6 +39,7 @@ from .prefill import Prefill, Settings, plan_images
 from .requery import Requery
 from .step import DecodeStep
 from .trace import Trace
+from .unwrap import unwrap
 
 POSITIONS = ("original", "compact")
 
@@ -64,9 +66,10 @@ def prune(
     tells what each stage kept of each image of the latest prompt. Leaving restores the model to
     the bit; a cache filled inside decodes on outside.
 
-    model: a supported vision-language model in eval mode (`stsprune models` lists them); method:
-    for example `STS(budget=64)`, whose budget counts per image and per video; positions:
-    "original" rotary positions of the kept tokens, or "compact" (re-indexed).
+    model: a supported vision-language model in eval mode (`stsprune models` lists them), also
+    inside a PEFT or DistributedDataParallel wrapper; method: for example `STS(budget=64)`, whose
+    budget counts per image and per video; positions: "original" rotary positions of the kept
+    tokens, or "compact" (re-indexed).
     reusable: keep every token of the structure stage in all layers and only hide what the
     question does not need, so that another question on the same cache chooses afresh.
     budget_total: tokens over all images of a prompt, shared out by need; it takes the place of the
@@ -80,13 +83,15 @@ def prune(
     anything is touched, and UnsupportedModeError for calls that cannot be pruned exactly.
     """
     check_version()
+    model = unwrap(model)
     family = family_of(model)
     check_model(model)
     if not isinstance(method, Method):
         raise InvalidTypeError(
             f"method must be a Method such as STS(budget=64), got {type(method).__name__}"
         )
-    _check_options(family, positions, reusable, budget_total, warn_no_gain)
+    budget_total = check_total(budget_total)
+    _check_options(family, positions, reusable, warn_no_gain)
     if reusable and (method.merges or method.needs & {"attention", "embeddings"}):
         raise UnsupportedModeError(
             f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "
@@ -120,7 +125,6 @@ def _check_options(
     family: Family,
     positions: str,
     reusable: bool,
-    budget_total: int | None,
     warn_no_gain: bool,
 ) -> None:
     if positions not in POSITIONS:
@@ -135,12 +139,6 @@ def _check_options(
     for name, value in (("reusable", reusable), ("warn_no_gain", warn_no_gain)):
         if not isinstance(value, bool):
             raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
-    if budget_total is not None and (
-        isinstance(budget_total, bool) or not isinstance(budget_total, int)
-    ):
-        raise InvalidTypeError(f"budget_total must be None or an int >= 1, got {budget_total!r}")
-    if budget_total is not None and budget_total < 1:
-        raise InvalidArgumentError(f"budget_total must be None or >= 1, got {budget_total}")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stsprune.errors import InvalidArgumentError
+from stsprune.selection.budget import measured_budgets
 
 from ..method import Method, methods
 
@@ -79,15 +80,10 @@ def make_jobs(
         if name not in known:
             allowed = ", ".join(sorted(known))
             raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
+    budgets = measured_budgets(budgets, tokens)
     for label, values in (("method", list(names)), ("budget", list(budgets))):
         if not values or len(set(values)) < len(values):
             raise InvalidArgumentError(f"{label} must list different values, got {values}")
-    for budget in budgets:
-        if not 1 <= budget <= tokens:
-            raise InvalidArgumentError(
-                f"budget must be at most {tokens}, the image's visual tokens, and at least 1, "
-                f"got {budget}"
-            )
     jobs, refused = [Job.unpruned()], []
     for name in names:
         own = dict((settings or {}).get(name, {}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stsprune.engine.trace import ImageTrace, Trace
+from stsprune.engine.trace import Trace
+from stsprune.method.base import layer_average
 
 from .decoding import cut, generate_settings, stop_texts
 from .prompts import Messages, build_inputs
@@ -29,12 +30,7 @@ def tokens_seen(trace: Trace | None, depth: int) -> list[float]:
     if trace is None:
         return []
     images, trace.images = trace.images, []  # a batch without images leaves the list as it is
-    return [_layer_average(image, depth) for image in images]
-
-
-def _layer_average(image: ImageTrace, depth: int) -> float:
-    total, held, start = 0, image.tokens, 0
-    for stage in image.stages:  # a stage acts from the next layer on
-        total += held * (stage.layer + 1 - start)
-        held, start = len(stage.kept), stage.layer + 1
-    return (total + held * (depth - start)) / depth
+    return [
+        layer_average([(s.layer, len(s.kept)) for s in image.stages], image.tokens, depth)
+        for image in images
+    ]

@@ -11,14 +11,13 @@ from stsprune.errors import InvalidArgumentError
 from stsprune.method import Method
 
 from .arguments import Arguments
-from .budgets import keep_small_images
 
 #: (height, width) of pictures that image processors cut into the most tiles or patches.
 LARGE = tuple((4096 * a, 4096 * b) for a, b in ((1, 1), (3, 4), (4, 3), (1, 2), (2, 1), (1, 3)))
 
 
 def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
-    """Model, processor, and the method as it fits them.
+    """Model, processor, and the method once it is certain that no image will end the run.
 
     Raises InvalidArgumentError, UnsupportedModelError, UnsupportedModeError or
     MissingWeightsError, all but faults of the weights themselves before these are read.
@@ -30,7 +29,7 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
         raise _no_pixels(name)
     method = arguments.method
     if method is not None:
-        method = fitted(method, model, processor, arguments.positions)
+        check_fit(method, model, processor, arguments.positions)
     device = arguments.device or _own_device()
     model, own = load_checkpoint(
         name,
@@ -62,15 +61,13 @@ def skeleton(name: str, attention: str | None = None) -> Any:
     return model.eval()
 
 
-def fitted(method: Method, model: Any, processor: Any, positions: str) -> Method:
-    """The method for this model, once it is certain that no image will end the run.
+def check_fit(method: Method, model: Any, processor: Any, positions: str) -> None:
+    """Refuses what `prune` would, and a budget that an image of the run might put out of reach.
 
-    Where every image gives the same number of tokens, the budget must not exceed it. Elsewhere a
-    smaller image keeps all it has, and the method must reach its budget on the largest image that
-    the processor makes.
+    A method must reach its budget on the largest image that the processor makes: it then does on
+    every smaller one. Raises what `prune` raises.
     """
     if family_of(model).tokens(model) is None:
-        method = keep_small_images(method)
         depth = model.config.get_text_config().num_hidden_layers
         most = largest(processor)
         try:
@@ -81,7 +78,7 @@ def fitted(method: Method, model: Any, processor: Any, positions: str) -> Method
                 "max_pixels where the processor has it, or take a method with a structure stage"
             ) from error
     with prune(model, method, positions=positions):  # its checks: family, positions, plan, masks
-        return method
+        pass
 
 
 def largest(processor: Any) -> int:

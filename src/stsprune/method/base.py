@@ -7,14 +7,14 @@ its class in `method/__init__.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
-from stsprune.selection.budget import budget_tokens, check_budget
+from stsprune.selection.budget import check_budget, kept_tokens
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ class Method:
     """Base of every method.
 
     budget: average visual tokens per decoder layer and image; int = tokens, float in (0, 1] = a
-    fraction of the image's tokens. Raises InvalidArgumentError or InvalidTypeError when built.
+    fraction of the image's tokens. It is an upper bound: an image with no more tokens than an int
+    keeps them all. numpy's numbers become builtin ones. Raises InvalidArgumentError or
+    InvalidTypeError when built.
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
     "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
     is called after each stage. reads_text: whether `select` depends on the text.
@@ -108,7 +110,7 @@ class Method:
     budget: int | float = field()
 
     def __post_init__(self) -> None:
-        check_budget(self.budget)
+        object.__setattr__(self, "budget", check_budget(self.budget))
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """Counts for an image of `tokens` in an LLM of `depth` decoder layers."""
@@ -135,7 +137,7 @@ class Method:
 
 def structure_plan(budget: int | float, tokens: int) -> Plan:
     """Everything is chosen before the LLM: the budget is what enters it."""
-    keep = int(budget_tokens(budget, tokens))
+    keep = kept_tokens(budget, tokens)
     return Plan(structure=keep) if keep < tokens else Plan()
 
 
@@ -180,6 +182,17 @@ def tokens_per_layer(plan: Plan, tokens: int, depth: int) -> list[int]:
         counts.append(held)
         held = drops.get(layer, held)
     return counts
+
+
+def layer_average(drops: Sequence[tuple[int, int]], tokens: int, depth: int) -> float:
+    """Visual tokens that a decoder layer computes on average, for an image of `tokens`.
+
+    drops: (layer, tokens left) pairs as a trace has them, ascending; layer -1 is the structure
+    stage; each takes effect from the following layer on.
+    """
+    inside = tuple(drop for drop in drops if drop[0] >= 0)
+    plan = Plan(dict(drops).get(-1), inside)
+    return sum(tokens_per_layer(plan, tokens, depth)) / depth
 
 
 def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:

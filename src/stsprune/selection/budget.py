@@ -2,35 +2,103 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 
+from .plain import plain_int, plain_number
 
-def check_budget(budget: int | float) -> None:
-    """An int >= 1 (tokens) or a float in (0, 1] (fraction of an image's tokens)."""
-    if isinstance(budget, bool) or not isinstance(budget, int | float):
-        raise InvalidTypeError(f"budget must be an int >= 1 or a float in (0, 1], got {budget!r}")
-    fine = budget >= 1 if isinstance(budget, int) else 0 < budget <= 1
-    if not fine or not math.isfinite(budget):
-        raise InvalidArgumentError(
-            f"budget must be an int >= 1 (tokens) or a float in (0, 1] (fraction), got {budget!r}"
+
+def check_budget(budget: Any, name: str = "budget") -> int | float:
+    """An int >= 1 (tokens) or a float in (0, 1] (fraction of an image's tokens), as a builtin one.
+
+    numpy's numbers are budgets too. Raises InvalidTypeError or InvalidArgumentError.
+    """
+    number = plain_number(budget)
+    if number is None:
+        raise InvalidTypeError(
+            f"{name} must be an int >= 1 or a float in (0, 1], got {budget!r}, a "
+            f"{type(budget).__name__}"
         )
+    if not _in_range(number):
+        raise InvalidArgumentError(
+            f"{name} must be an int >= 1 (tokens) or a float in (0, 1] (fraction), got {number!r}"
+        )
+    return number
+
+
+def read_budget(text: str, name: str = "budget") -> int | float:
+    """'64' -> 64 tokens; '0.25' -> a quarter of the image's tokens; `name` is for the error.
+
+    Raises InvalidArgumentError for anything but an int >= 1 or a fraction in (0, 1].
+    """
+    number: int | float
+    try:
+        number = int(text)
+    except ValueError:
+        try:
+            number = float(text)
+        except ValueError:
+            number = 0
+    if not _in_range(number):
+        raise InvalidArgumentError(
+            f"{name} must be a number of visual tokens per image >= 1 or a fraction in (0, 1], "
+            f"got {text!r}"
+        )
+    return number
+
+
+def _in_range(number: int | float) -> bool:
+    return number >= 1 if isinstance(number, int) else 0 < number <= 1
+
+
+def check_total(total: Any) -> int | None:
+    """`budget_total` as a builtin int >= 1 or None. Raises as `check_budget` does."""
+    if total is None:
+        return None
+    number = plain_int(total)
+    if number is None:
+        raise InvalidTypeError(
+            f"budget_total must be None or an int >= 1, got {total!r}, a {type(total).__name__}"
+        )
+    if number < 1:
+        raise InvalidArgumentError(f"budget_total must be None or >= 1, got {number}")
+    return number
+
+
+def measured_budgets(budgets: Sequence[Any], tokens: int, name: str = "budget") -> list[int]:
+    """Budgets to compare methods at, on images of `tokens`, as builtin ints in 1..`tokens`.
+
+    A budget is an upper bound elsewhere. Here it names a measurement, and one above `tokens` would
+    name the unpruned model. Raises InvalidArgumentError.
+    """
+    numbers = []
+    for budget in budgets:
+        number = plain_int(budget)
+        if number is None or not 1 <= number <= tokens:
+            raise InvalidArgumentError(
+                f"{name} must be at most {tokens}, the image's visual tokens, and at least 1, "
+                f"got {budget!r}"
+            )
+        numbers.append(number)
+    return numbers
 
 
 def budget_tokens(budget: int | float, tokens: int) -> float:
-    """The budget in tokens for an image of `tokens`; at least 1.
+    """The budget in tokens for an image of `tokens`: at least 1, at most `tokens`.
 
-    Raises InvalidArgumentError where an int budget exceeds the image.
+    An int budget is an upper bound: pictures differ in size, and a small one keeps all it has.
     """
-    check_budget(budget)
+    budget = check_budget(budget)
     if isinstance(budget, int):
-        if budget > tokens:
-            raise InvalidArgumentError(
-                f"budget must be at most {tokens}, the image's visual tokens, got {budget}"
-            )
-        return float(budget)
+        return float(min(budget, tokens))
     return max(1.0, budget * tokens)
+
+
+def kept_tokens(budget: int | float, tokens: int) -> int:
+    """`budget_tokens` in whole tokens, rounded down."""
+    return int(budget_tokens(budget, tokens))
 
 
 def split_budget(

@@ -8,11 +8,21 @@ import torch
 
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 
+from .plain import plain_int
+
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def check_tokens(features: torch.Tensor, positions: torch.Tensor, keep: int | None) -> None:
-    """features [B, N, Dim] and positions [N, 2] or [B, N, 2] that fit; keep in 1..N."""
+def check_keep(keep: object, tokens: int) -> int:
+    """`keep` in 1..`tokens` as a builtin int; no upper bound as a budget is: these are tensors."""
+    count = plain_int(keep)
+    if count is None or not 1 <= count <= tokens:
+        raise InvalidArgumentError(f"keep must be an int in 1..{tokens}, got {keep!r}")
+    return count
+
+
+def check_tokens(features: torch.Tensor, positions: torch.Tensor) -> None:
+    """features [B, N, Dim] and positions [N, 2] or [B, N, 2] that fit."""
     for name, value in (("features", features), ("positions", positions)):
         _check_tensor(name, value)
     if features.ndim != 3 or 0 in features.shape or not features.is_floating_point():
@@ -28,10 +38,6 @@ def check_tokens(features: torch.Tensor, positions: torch.Tensor, keep: int | No
             f"positions must be [{tokens}, 2] or [{batch}, {tokens}, 2] to fit features (or 3 "
             f"coordinates), got {list(positions.shape)}"
         )
-    if keep is not None and (
-        isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= tokens
-    ):
-        raise InvalidArgumentError(f"keep must be an int in 1..{tokens}, got {keep!r}")
     inside = ((positions >= 0) & (positions <= 1)).all().to(features.device)
     # One host synchronisation for both. A sum costs the least; it may itself overflow.
     fine = torch.stack((features.detach().sum(dtype=torch.float32).isfinite(), inside))

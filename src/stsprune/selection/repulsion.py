@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 
-from .checks import check_kept, check_settings, check_tokens, first_tokens
+from .checks import check_keep, check_kept, check_settings, check_tokens, first_tokens
 from .distance import potentials, squared_distances
 from .greedy import greedy
 from .reference import most_isolated
@@ -58,7 +58,8 @@ def repulsion(
     product. On a GPU the check of the values is the call's only synchronisation. Raises
     InvalidArgumentError or InvalidTypeError.
     """
-    check_tokens(features, positions, keep)
+    check_tokens(features, positions)
+    keep = check_keep(keep, features.shape[1])
     check_settings(space, exponent, eps, refine)
     first = first_tokens(seed, features)
     return sample(features, positions, keep, space, exponent, eps, first, refine)
@@ -107,7 +108,7 @@ def energy(
     Returns [B], float32 or wider; a single token has E = 0. Raises InvalidArgumentError or
     InvalidTypeError.
     """
-    check_tokens(features, positions, keep=None)
+    check_tokens(features, positions)
     check_settings(space, exponent, eps)
     index = check_kept(kept, features)
     rows = index[..., None]

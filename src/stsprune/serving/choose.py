@@ -9,17 +9,11 @@ from torch import Tensor
 
 from stsprune.engine.visual import Visual
 from stsprune.selection.attention import peak_scores, top_indices
+from stsprune.selection.budget import kept_tokens
 from stsprune.selection.repulsion import repulsion
 
 #: Tokens that structure keeps over the budget, for semantics to choose from.
 RATIO = 1.75
-
-
-def kept_tokens(budget: int | float, tokens: int) -> int:
-    """How many of an image's visual tokens a budget keeps: at least one, at most all."""
-    if isinstance(budget, int):
-        return min(budget, tokens)
-    return max(1, int(budget * tokens))
 
 
 def kept_length(visual: Visual, budget: int | float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stsprune.errors import InvalidArgumentError
+from stsprune.selection.budget import check_budget, read_budget
 
 BUDGET, POSITIONS, SEMANTICS, UNPRUNED = (
     "STSPRUNE_BUDGET",
@@ -19,7 +20,8 @@ BUDGET, POSITIONS, SEMANTICS, UNPRUNED = (
 class Settings:
     """One setting for all requests of a server.
 
-    budget: visual tokens per image, an int >= 1 or a fraction in (0, 1] of the image's tokens;
+    budget: visual tokens per image, an int >= 1 (an upper bound, as `Method.budget` is) or a
+    fraction in (0, 1] of the image's tokens;
     compact: count rotary positions over the kept tokens instead of keeping the original ones;
     semantics: choose by the prompt's text too, before the language model; unpruned: serve models
     without a pruning class as they are.
@@ -29,6 +31,9 @@ class Settings:
     compact: bool = False
     semantics: bool = False
     unpruned: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", check_budget(self.budget))
 
     def tag(self) -> str:
         """Tells caches of differently pruned images apart."""
@@ -51,25 +56,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
                 "pruned without it"
             )
         return None
-    return Settings(_budget(text), compact, semantics, unpruned)
-
-
-def _budget(text: str) -> int | float:
-    try:
-        budget: int | float = int(text)
-        fine = budget >= 1
-    except ValueError:
-        try:
-            budget = float(text)
-        except ValueError:
-            budget = 0.0
-        fine = 0 < budget <= 1
-    if not fine:
-        raise InvalidArgumentError(
-            f"{BUDGET} must be a number of visual tokens per image >= 1 or a fraction in (0, 1], "
-            f"got {text!r}"
-        )
-    return budget
+    return Settings(read_budget(text, BUDGET), compact, semantics, unpruned)
 
 
 def _choice(environment: Mapping[str, str], name: str, allowed: tuple[str, str]) -> bool:

@@ -46,10 +46,6 @@ def family_of(model: Any) -> Family:
         raise InvalidTypeError(
             f"model must be a transformers vision-language model, got {type(model).__name__}"
         )
-    if hasattr(model, "_orig_mod"):
-        raise UnsupportedModelError(
-            "model must not be compiled: pass the module that was given to torch.compile"
-        )
     for kind in type(model).__mro__:
         if kind.__name__ in FAMILIES:
             return FAMILIES[kind.__name__]
