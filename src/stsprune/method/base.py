@@ -134,31 +134,31 @@ class Method:
 
 
 def structure_plan(budget: int | float, tokens: int) -> Plan:
-    """Everything is chosen before the LLM: the budget is what enters it."""
+    """Everything is chosen before the LLM: the budget (`Method.budget`) is what enters it."""
     keep = int(budget_tokens(budget, tokens))
     return Plan(structure=keep) if keep < tokens else Plan()
 
 
 def filter_plan(
-    budget: float, tokens: int, depth: int, layer: int, withdrawal: int | None = None
+    mean_tokens: float, tokens: int, depth: int, layer: int, withdrawal: int | None = None
 ) -> Plan:
     """All tokens run up to `layer`, as many as the budget allows after it.
 
-    budget: tokens on average; withdrawal: the layer after which only what is left of the budget
-    stays, at least one token. Raises InvalidArgumentError where the first layers alone exceed the
-    budget.
+    mean_tokens: the budget in tokens; withdrawal: the layer after which only what is left of the
+    budget stays, at least one token. Raises InvalidArgumentError where the first layers alone
+    exceed the budget.
     """
-    if budget >= tokens:
+    if mean_tokens >= tokens:
         return Plan()
     end = depth if withdrawal is None else withdrawal + 1
     before = check_layer(layer, depth) + 1
     between, behind = end - before, depth - end
-    keep = min(tokens, int((budget * depth - tokens * before - behind) // between))
+    keep = min(tokens, int((mean_tokens * depth - tokens * before - behind) // between))
     if keep < 1:
-        raise too_small(budget, (tokens * before + between + behind) / depth, tokens, layer)
+        raise too_small(mean_tokens, (tokens * before + between + behind) / depth, tokens, layer)
     if withdrawal is None:
         return falling_plan(tokens, tokens, (layer, keep))
-    left = int((budget * depth - tokens * before - keep * between) // behind)
+    left = int((mean_tokens * depth - tokens * before - keep * between) // behind)
     return falling_plan(tokens, tokens, (layer, keep), (withdrawal, left))
 
 
@@ -182,11 +182,11 @@ def tokens_per_layer(plan: Plan, tokens: int, depth: int) -> list[int]:
     return counts
 
 
-def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
-    """The error of a method that drops nothing before `layer`."""
+def too_small(mean_tokens: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
+    """The error of a method that drops nothing before `layer`; `least` as `mean_tokens`."""
     return InvalidArgumentError(
         f"budget must be at least {least:.1f} tokens without a structure stage when all {tokens} "
-        f"run up to layer {layer}, got {budget:g}"
+        f"run up to layer {layer}, got {mean_tokens:g}"
     )
 
 
