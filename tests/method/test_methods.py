@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
 
 import pytest
 import torch
@@ -136,3 +137,20 @@ def test_peak_scores_are_the_most_that_any_head_of_any_word_looks():
 def test_registry_holds_classes():
     assert stsprune.methods()["sts"] is STS
     assert all(method(budget=4).budget == 4 for method in stsprune.methods().values())
+
+
+def test_what_the_classes_say_of_themselves():
+    known = stsprune.methods().items()
+    assert {name for name, method in known if method.ablation} == {
+        "structure-only",
+        "semantics-only",
+        "attention-only",
+        "no-filter",
+        "no-withdrawal",
+        "space=0",
+        "space=1",
+        "swapped",
+    }
+    assert {name for name, method in known if method.ranks} == {"dart", "swapped"}
+    for name, method in known:
+        assert method.draws == ("seed" in {field.name for field in fields(method)}), name

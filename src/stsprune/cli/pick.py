@@ -38,4 +38,4 @@ def is_ablation(name: str) -> bool:
     """Whether a known method is STS with something taken away or changed."""
     from stsprune.method import methods
 
-    return methods()[name].__module__ == "stsprune.method.ablations"
+    return methods()[name].ablation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +90,6 @@ def make_jobs(
     jobs, refused = [Job.unpruned()], []
     for name in names:
         own = dict((settings or {}).get(name, {}))
-        seeded = "seed" in inspect.signature(known[name]).parameters
         for budget in budgets:
             try:
                 made = known[name](budget, **own)
@@ -99,7 +97,7 @@ def make_jobs(
             except InvalidArgumentError as error:
                 refused.append(Refused(name, budget, str(error)))
                 continue
-            if not seeded:
+            if not made.draws:
                 jobs.append(Job(name, budget, made))
                 continue
             for seed in range(seeds):

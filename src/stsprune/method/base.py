@@ -16,6 +16,8 @@ from torch import Tensor
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import budget_tokens, check_budget
 
+from .steps import Step
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -98,12 +100,18 @@ class Method:
     fraction of the image's tokens. Raises InvalidArgumentError or InvalidTypeError when built.
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
     "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
-    is called after each stage. reads_text: whether `select` depends on the text.
+    is called after each stage. reads_text: whether `select` depends on the text. draws: at random,
+    by a setting `seed`. ranks: scores are places in an order, their values mean nothing else.
+    ablation: STS with something taken away or changed. search: steps that `stsprune tune` walks.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     merges: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
+    ablation: ClassVar[bool] = False
+    search: ClassVar[tuple[Step, ...]] = ()
 
     budget: int | float = field()
 
