@@ -10,7 +10,7 @@ from typing import Any
 
 from stsprune.errors import InvalidArgumentError
 
-from ..method import Method, methods
+from ..method import Method, find_method
 
 UNPRUNED = "unpruned"
 #: Settings that were chosen on the validation split of the embedded model (`stsprune tune`).
@@ -73,11 +73,7 @@ def make_jobs(
 
     Raises InvalidArgumentError for an unknown name, a repeated one or a budget above `tokens`.
     """
-    known = methods()
-    for name in names:
-        if name not in known:
-            allowed = ", ".join(sorted(known))
-            raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
+    known = {name: find_method(name) for name in names}
     for label, values in (("method", list(names)), ("budget", list(budgets))):
         if not values or len(set(values)) < len(values):
             raise InvalidArgumentError(f"{label} must list different values, got {values}")
