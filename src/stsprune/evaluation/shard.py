@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..chat import image_question, write_prompt
 from ..engine import prune
 from ..engine.encoding import NOTE, take_images
+from ..engine.families.base import encoder_side
 from ..engine.trace import Trace
 from ..method.ablations import AttentionOnly
 from ..method.base import InstructionAttention, Method, VisualTokens
@@ -132,18 +134,9 @@ def answer_shard(
 
 def _text(model: Any, processor: Any, items: Sequence[Item]) -> dict[str, Tensor]:
     """Prompts with a placeholder per visual token, without the pictures."""
-    vision, marker = model.config.vision_config, processor.image_token
-    tokens = (vision.image_size // vision.patch_size) ** 2
+    marker, tokens = processor.image_token, encoder_side(model) ** 2
     prompts = [
-        processor.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image"}, {"type": "text", "text": i.question.text}],
-                }
-            ],
-            add_generation_prompt=True,
-        ).replace(marker, marker * tokens)
+        write_prompt(processor, image_question(i.question.text)).replace(marker, marker * tokens)
         for i in items
     ]
     coded = processor.tokenizer(prompts, padding=True, return_tensors="pt").to(model.device)
