@@ -15,16 +15,17 @@ ROOT = Path(stsprune.__file__).parent
 #: package -> what it may import of stsprune
 ALLOWED = {
     "errors": set(),
+    "chat": set(),
     "selection": {"errors"},
     "method": {"errors", "selection"},
     "engine": {"errors", "selection", "method"},
     "embedded": {"errors", "engine"},
-    "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic"},
+    "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic", "chat"},
     "viz": {"errors", "engine", "atomic"},
     "bench": {"errors", "atomic", "selection", "method", "engine"},
     "serving": {"errors", "selection", "method", "engine"},
     # A plugin opens any checkpoint and prunes it; it needs nothing of the package's own benchmark.
-    "lmms": {"errors", "method", "engine", "checkpoints", "images"},
+    "lmms": {"errors", "method", "engine", "checkpoints", "images", "chat"},
 }
 
 

@@ -101,9 +101,9 @@ def test_eval_refuses_another_runs_folder(written):
 
 
 def test_tune_writes_its_choice_and_goes_on(tmp_path, monkeypatch):
-    from stsprune.evaluation import tune
+    from stsprune.method import methods
 
-    monkeypatch.setattr(tune, "STEPS", {"vispruner": ({"important": (0.25,)},)})
+    monkeypatch.setattr(methods()["vispruner"], "search", ({"important": (0.25,)},))
     arguments = ["tune", "--out", tmp_path / "out", "--method", "vispruner", "--budget", "16"]
     arguments += ["--scenes", "2", "--processes", "1"]
     result = call(*arguments)

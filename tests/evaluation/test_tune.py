@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from stsprune.evaluation import tune
 from stsprune.evaluation.jobs import TUNED, make_jobs, tuned_settings
 from stsprune.evaluation.runner import Setup, model_shape, open_folder, run
-from stsprune.evaluation.tune import STEPS, Trial, accuracies, best_trial, search
+from stsprune.evaluation.tune import Trial, accuracies, best_trial, search
 from stsprune.method import STS, methods
 
 
 def test_search_holds_the_best_and_tries_no_setting_twice(tmp_path, monkeypatch):
-    steps = {"vispruner": ({"important": (0.1, 0.5)},), "fastv": ({"layer": (0, 1)},)}
-    monkeypatch.setattr(tune, "STEPS", steps)
+    monkeypatch.setattr(methods()["vispruner"], "search", ({"important": (0.1, 0.5)},))
+    monkeypatch.setattr(methods()["fastv"], "search", ({"layer": (0, 1)},))
     setup, begun = Setup("validation", 2), []
     open_folder(tmp_path / "run", setup)
 
@@ -43,7 +42,7 @@ def test_search_holds_the_best_and_tries_no_setting_twice(tmp_path, monkeypatch)
 def test_every_setting_is_judged_by_its_own_answers(tmp_path, monkeypatch):
     """Settings of one method and budget in one round, against each of them run alone."""
     values = (0.0, 0.25, 1.0)
-    monkeypatch.setattr(tune, "STEPS", {"structure-only": ({"space": values},)})
+    monkeypatch.setattr(methods()["structure-only"], "search", ({"space": values},))
     setup, together = Setup("validation", 8, figures=False), tmp_path / "together"
     open_folder(together, setup)
     trials = search(together, setup, ["structure-only"], [8], model_shape())["structure-only"]
@@ -76,9 +75,9 @@ def test_the_default_is_not_left_for_noise():
     assert best_trial([default, lucky, better]) is better
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", methods())
 def test_every_step_fits_its_method(name):
-    for step in STEPS[name]:
+    for step in methods()[name].search:
         for setting, values in step.items():
             for value in values:
                 assert getattr(methods()[name](1, **{setting: value}), setting) == value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import stsprune
 from stsprune.errors import InvalidArgumentError
 from stsprune.method import STS, InstructionAttention, Random, VisualTokens
+from stsprune.method.wrapped import Wrapped
 from stsprune.selection import cell_centres, repulsion
 
 
@@ -136,3 +138,32 @@ def test_peak_scores_are_the_most_that_any_head_of_any_word_looks():
 def test_registry_holds_classes():
     assert stsprune.methods()["sts"] is STS
     assert all(method(budget=4).budget == 4 for method in stsprune.methods().values())
+
+
+def test_what_the_classes_say_of_themselves():
+    known = stsprune.methods().items()
+    assert {name for name, method in known if method.ablation} == {
+        "structure-only",
+        "semantics-only",
+        "attention-only",
+        "no-filter",
+        "no-withdrawal",
+        "space=0",
+        "space=1",
+        "swapped",
+    }
+    assert {name for name, method in known if method.ranks} == {"dart", "swapped"}
+    for name, method in known:
+        assert method.draws == ("seed" in {field.name for field in fields(method)}), name
+
+
+@pytest.mark.parametrize("name", stsprune.methods())
+def test_a_wrapped_method_is_the_method_to_the_engine(name):
+    inner = stsprune.methods()[name](8)
+    wrapped = Wrapped(inner)
+    assert wrapped.plan(16, 8) == inner.plan(16, 8)
+    assert wrapped.budget == inner.budget
+    for fact in ("needs", "merges", "reads_text"):
+        assert getattr(wrapped, fact) == getattr(inner, fact)
+    assert type(wrapped).__name__ == type(inner).__name__
+    assert isinstance(wrapped, Wrapped)

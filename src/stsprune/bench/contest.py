@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stsprune.engine import cache_bytes, prune
 from stsprune.engine.compat import CACHE
 from stsprune.engine.costs import kv_cache_bytes, prefill_flops
 from stsprune.engine.families import family_of
 from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens, tokens_per_layer
+from stsprune.method.wrapped import Wrapped
 from stsprune.selection.attention import top_indices
 
 from .geometry import weight_bytes
@@ -107,7 +109,7 @@ class Contestant:
             if self.method is None:
                 stack.enter_context(self.context())
             else:
-                noting = _noting(self.method, self.recorded)
+                noting = _Noting(self.method, self.recorded)
                 stack.enter_context(prune(self.scene.model, noting))
             self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
 
@@ -186,22 +188,23 @@ class Contestant:
             token = logits[:, -1].argmax(-1, keepdim=True)
 
 
-def _noting(method: Method, recorded: Recorded) -> Method:
-    """A copy of the method that notes its arguments."""
-    kind = type(method)
+class _Noting(Wrapped):
+    """A method that notes its arguments."""
 
-    def select(self: Any, visual: VisualTokens, keep: int) -> Any:
-        recorded.selections.append((visual, keep))
-        return kind.select(self, visual, keep)
+    def __init__(self, method: Method, recorded: Recorded) -> None:
+        super().__init__(method)
+        self.recorded = recorded
 
-    def score(self: Any, attention: InstructionAttention) -> Any:
-        recorded.scores.append(attention)
-        return kind.score(self, attention)
+    def select(self, visual: VisualTokens, keep: int) -> Tensor:
+        self.recorded.selections.append((visual, keep))
+        return super().select(visual, keep)
 
-    def merge(self: Any, *given: Any) -> Any:
-        recorded.merges.append(given)
-        return kind.merge(self, *given)
+    def score(self, attention: InstructionAttention) -> Tensor:
+        self.recorded.scores.append(attention)
+        return super().score(attention)
 
-    noting = type(kind.__name__, (kind,), {"select": select, "score": score, "merge": merge})
-    made: Method = noting(**{one.name: getattr(method, one.name) for one in fields(method)})
-    return made
+    def merge(
+        self, states: Tensor, chosen: Tensor, stage: VisualTokens | InstructionAttention
+    ) -> Tensor:
+        self.recorded.merges.append((states, chosen, stage))
+        return super().merge(states, chosen, stage)

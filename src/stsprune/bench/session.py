@@ -14,7 +14,7 @@ import torch
 
 from stsprune.atomic import write_json
 from stsprune.errors import InvalidArgumentError, StsPruneError
-from stsprune.method import methods
+from stsprune.method import find_method, methods
 from stsprune.selection.budget import check_budget, measured_budgets
 
 from .contest import FLOOR, UNPRUNED, Contestant, Scene
@@ -69,11 +69,8 @@ class Effort:
 
 def check_names(names: tuple[str, ...]) -> None:
     """Raises InvalidArgumentError for unknown or repeated methods."""
-    known = methods()
     for name in names:
-        if name not in known:
-            allowed = ", ".join(sorted(known))
-            raise InvalidArgumentError(f"methods must be of {allowed}, got {name!r}")
+        find_method(name, rule="methods must be of")
     _check_different("methods", names)
 
 

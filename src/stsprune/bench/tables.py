@@ -108,106 +108,122 @@ def _selection(document: dict[str, Any]) -> Table:
 
 def batch_tables(group: dict[str, Any]) -> list[Table]:
     """Ratios, times and sizes of a batch: an entry of `summary.summarise`."""
-    name = f"batch {group['batch']}, {group['tokens']} visual tokens"
-    rows = group["rows"]
-    refused = [f"{one['name']} at {one['budget']}: {one['reason']}" for one in group["refused"]]
-    return [
-        Table(
-            f"{name}: ratios",
+    return [_ratios(group), _milliseconds(group), _sizes(group)]
+
+
+def _title(group: dict[str, Any], what: str) -> str:
+    return f"batch {group['batch']}, {group['tokens']} visual tokens: {what}"
+
+
+def _ratios(group: dict[str, Any]) -> Table:
+    """How much faster than unpruned, how near to the floor, and from which size on it pays."""
+    return Table(
+        _title(group, "ratios"),
+        [
+            "method",
+            "#budget",
+            "#speed-up",
+            "#quartiles",
+            "#of floor's",
+            "#/ floor",
+            "#decode / floor",
+            "#answer",
+            "#break-even",
+            "",
+        ],
+        [
             [
-                "method",
-                "#budget",
-                "#speed-up",
-                "#quartiles",
-                "#of floor's",
-                "#/ floor",
-                "#decode / floor",
-                "#answer",
-                "#break-even",
-                "",
-            ],
+                *_named(row),
+                _times(_median(row["speedup"])),
+                _range(row["speedup"]),
+                _percent(_median(row["floor_share"])),
+                _times(_median(row["over_floor"])),
+                _times(_median(row["decode_over_floor"])),
+                _times(_median(row["total_speedup"])),
+                _even(row, group["tokens"]),
+                "loses" if row["speedup"]["median"] < 1 else "",
+            ]
+            for row in group["rows"]
+        ],
+        [
+            "speed-up: of the prefill (time to first token) against unpruned, round by round; "
+            "answer: the same of a whole answer",
+            "floor: the model given only that many visual tokens, without pruning code",
+            "break-even: pruning to this budget gains on images of more visual tokens",
+            *_refused(group),
+        ],
+    )
+
+
+def _milliseconds(group: dict[str, Any]) -> Table:
+    """Where the time goes."""
+    return Table(
+        _title(group, "milliseconds"),
+        [
+            "method",
+            "#budget",
+            "#selection",
+            "#scores",
+            "#encoder +",
+            "#TTFT",
+            "#quartiles",
+            "#decode / token",
+            "#answer",
+        ],
+        [
             [
-                [
-                    *_named(row),
-                    _times(_median(row["speedup"])),
-                    _range(row["speedup"]),
-                    _percent(_median(row["floor_share"])),
-                    _times(_median(row["over_floor"])),
-                    _times(_median(row["decode_over_floor"])),
-                    _times(_median(row["total_speedup"])),
-                    _even(row, group["tokens"]),
-                    "loses" if row["speedup"]["median"] < 1 else "",
-                ]
-                for row in rows
-            ],
+                *_named(row),
+                *_parts(row),
+                _ms(_median(row["ttft"])),
+                _range(row["ttft"]),
+                *(_ms(_median(row[part])) for part in ("decode", "total")),
+            ]
+            for row in group["rows"]
+        ],
+        [
+            "TTFT: encoder, selection and the decoder's prefill; selection, scores and encoder "
+            "are timed again alone"
+        ],
+    )
+
+
+def _sizes(group: dict[str, Any]) -> Table:
+    """What is computed and what is held."""
+    return Table(
+        _title(group, "sizes"),
+        [
+            "method",
+            "#budget",
+            "tokens per layer",
+            "#FLOPs",
+            "#of unpruned",
+            "#KV cache",
+            "#of unpruned",
+            "exact",
+            "#peak memory",
+        ],
+        [
             [
-                "speed-up: of the prefill (time to first token) against unpruned, round by round; "
-                "answer: the same of a whole answer",
-                "floor: the model given only that many visual tokens, without pruning code",
-                "break-even: pruning to this budget gains on images of more visual tokens",
-                *refused,
-            ],
-        ),
-        Table(
-            f"{name}: milliseconds",
-            [
-                "method",
-                "#budget",
-                "#selection",
-                "#scores",
-                "#encoder +",
-                "#TTFT",
-                "#quartiles",
-                "#decode / token",
-                "#answer",
-            ],
-            [
-                [
-                    *_named(row),
-                    *_parts(row),
-                    _ms(_median(row["ttft"])),
-                    _range(row["ttft"]),
-                    *(_ms(_median(row[part])) for part in ("decode", "total")),
-                ]
-                for row in rows
-            ],
-            [
-                "TTFT: encoder, selection and the decoder's prefill; selection, scores and encoder "
-                "are timed again alone"
-            ],
-        ),
-        Table(
-            f"{name}: sizes",
-            [
-                "method",
-                "#budget",
-                "tokens per layer",
-                "#FLOPs",
-                "#of unpruned",
-                "#KV cache",
-                "#of unpruned",
-                "exact",
-                "#peak memory",
-            ],
-            [
-                [
-                    *_named(row),
-                    _steps(row["tokens_per_layer"]),
-                    f"{group['batch'] * row['flops'] / 1e9:.4g} G",
-                    _percent(row["flops_share"]),
-                    _bytes(_median(row["kv_bytes"])),
-                    _percent(row["kv_share"]),
-                    "yes" if row["kv_exact"] else "NO",
-                    _bytes(_median(row["peak_bytes"])),
-                ]
-                for row in rows
-            ],
-            [
-                "FLOPs: of the decoder's prefill; exact: the cache's bytes are those of the theory",
-                "peak memory: the weights and what the prefill adds; a CPU does not tell",
-            ],
-        ),
-    ]
+                *_named(row),
+                _steps(row["tokens_per_layer"]),
+                f"{group['batch'] * row['flops'] / 1e9:.4g} G",
+                _percent(row["flops_share"]),
+                _bytes(_median(row["kv_bytes"])),
+                _percent(row["kv_share"]),
+                "yes" if row["kv_exact"] else "NO",
+                _bytes(_median(row["peak_bytes"])),
+            ]
+            for row in group["rows"]
+        ],
+        [
+            "FLOPs: of the decoder's prefill; exact: the cache's bytes are those of the theory",
+            "peak memory: the weights and what the prefill adds; a CPU does not tell",
+        ],
+    )
+
+
+def _refused(group: dict[str, Any]) -> list[str]:
+    return [f"{one['name']} at {one['budget']}: {one['reason']}" for one in group["refused"]]
 
 
 def markdown(tables: list[Table]) -> str:

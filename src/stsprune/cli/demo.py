@@ -32,11 +32,11 @@ def demo(
     from stsprune.checkpoints import load_checkpoint
     from stsprune.embedded.questions import questions
     from stsprune.embedded.scenes import scene as draw
+    from stsprune.engine.families.base import encoder_side
 
     quiet_transformers()
     model, processor = load_checkpoint()
-    vision = model.config.vision_config
-    grid = vision.image_size // vision.patch_size
+    grid = encoder_side(model)
     world = draw("test", scene, grid)
     asked = questions(world)
     budgets: list[int | None] = [None, *(round(share * grid * grid) for share in SHARES)]

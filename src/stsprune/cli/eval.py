@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .output import print_json, print_table
 from .quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from stsprune.viz.rows import Document
 
 
 def evaluate(
@@ -69,7 +72,7 @@ def evaluate(
     document["ablations"] = [name for name in names if is_ablation(name)]
     write_json(out / "summary.json", document)
     write_text(out / "summary.csv", as_csv(document))
-    save_report(out, document, gallery(setup, names, budgets, chosen))
+    save_report(out, cast("Document", document), gallery(setup, names, budgets, chosen))
     if as_json:
         print_json(document)
         return

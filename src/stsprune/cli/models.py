@@ -53,18 +53,18 @@ def _facts(name: str, family: Any) -> dict[str, Any]:
 def _embedded() -> dict[str, Any]:
     """Read from the files, not from a loaded model."""
     from stsprune.embedded.load import WEIGHTS
+    from stsprune.evaluation.runner import model_shape
 
     row: dict[str, Any] = {"name": "embedded", "about": "its weights are not in this installation"}
     if not (WEIGHTS / "config.json").exists():
         return row
     config = json.loads((WEIGHTS / "config.json").read_text())
-    vision, text = config["vision_config"], config["text_config"]
-    side = vision["image_size"] // vision["patch_size"]
+    tokens, depth = model_shape()
     size = sum(path.stat().st_size for path in Path(WEIGHTS).glob("*.safetensors"))
     facts = {
-        "visual_tokens": side * side,
-        "decoder_layers": text["num_hidden_layers"],
-        "image_size": vision["image_size"],
+        "visual_tokens": tokens,
+        "decoder_layers": depth,
+        "image_size": config["vision_config"]["image_size"],
         "megabytes": round(size / 1e6, 1),
     }
     about = (

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from stsprune.errors import InvalidArgumentError
-
 UNPRUNED = "none"
 
 
@@ -14,15 +12,9 @@ def pick_method(name: str, budget: int | float) -> Any:
 
     Raises InvalidArgumentError for an unknown name.
     """
-    from stsprune.method import methods
+    from stsprune.method import find_method
 
-    if name == UNPRUNED:
-        return None
-    known = methods()
-    if name not in known:
-        allowed = ", ".join([*sorted(known), UNPRUNED])
-        raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
-    return known[name](budget=budget)
+    return None if name == UNPRUNED else find_method(name, UNPRUNED)(budget=budget)
 
 
 def pick_names(text: str, ablations: bool = True) -> list[str]:
@@ -38,4 +30,4 @@ def is_ablation(name: str) -> bool:
     """Whether a known method is STS with something taken away or changed."""
     from stsprune.method import methods
 
-    return methods()[name].__module__ == "stsprune.method.ablations"
+    return methods()[name].ablation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stsprune.chat import image_question, lacks_first_token, write_prompt
 from stsprune.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -34,15 +35,11 @@ def check_words(processor: Any, question: str) -> None:
 
 def build_inputs(model: Any, processor: Any, image: Image.Image, question: str) -> Any:
     """One image and one question in the model's chat format, on its device."""
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    prompt = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    bos = getattr(getattr(processor, "tokenizer", None), "bos_token", None)
+    prompt = write_prompt(processor, image_question(question))
     inputs = processor(
         images=[image],
         text=[prompt],
         return_tensors="pt",
-        add_special_tokens=not (bos and prompt.startswith(bos)),  # many templates bring it
+        add_special_tokens=lacks_first_token(processor, prompt),
     )
     return inputs.to(model.device, dtype=model.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import measured_budgets
 
-from ..method import Method, methods
+from ..method import Method, find_method
 
 UNPRUNED = "unpruned"
 #: Settings that were chosen on the validation split of the embedded model (`stsprune tune`).
@@ -75,11 +74,7 @@ def make_jobs(
 
     Raises InvalidArgumentError for an unknown name, a repeated one or a budget above `tokens`.
     """
-    known = methods()
-    for name in names:
-        if name not in known:
-            allowed = ", ".join(sorted(known))
-            raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
+    known = {name: find_method(name) for name in names}
     budgets = measured_budgets(budgets, tokens)
     for label, values in (("method", list(names)), ("budget", list(budgets))):
         if not values or len(set(values)) < len(values):
@@ -87,7 +82,6 @@ def make_jobs(
     jobs, refused = [Job.unpruned()], []
     for name in names:
         own = dict((settings or {}).get(name, {}))
-        seeded = "seed" in inspect.signature(known[name]).parameters
         for budget in budgets:
             try:
                 made = known[name](budget, **own)
@@ -95,7 +89,7 @@ def make_jobs(
             except InvalidArgumentError as error:
                 refused.append(Refused(name, budget, str(error)))
                 continue
-            if not seeded:
+            if not made.draws:
                 jobs.append(Job(name, budget, made))
                 continue
             for seed in range(seeds):

@@ -27,6 +27,7 @@ DECIDES = (
     "selection/**/*.py",
     "method/*.py",
     "engine/**/*.py",
+    "chat.py",
     "embedded/*.py",
     "embedded/*.safetensors",
     "evaluation/shard.py",

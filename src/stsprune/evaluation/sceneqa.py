@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..chat import image_question, write_prompt
 from ..embedded.questions import FAMILIES, Question, questions
 from ..embedded.scenes import Scene, scene
 from ..engine import prune
@@ -37,21 +38,7 @@ def load_items(
 
 def encode(processor: Any, items: Sequence[Item]) -> Any:
     """Model inputs of a batch of items, padded on the left."""
-    prompts = [
-        processor.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image"},
-                        {"type": "text", "text": item.question.text},
-                    ],
-                }
-            ],
-            add_generation_prompt=True,
-        )
-        for item in items
-    ]
+    prompts = [write_prompt(processor, image_question(item.question.text)) for item in items]
     pictures = [Image.fromarray(item.scene.image) for item in items]
     return processor(images=pictures, text=prompts, padding=True, return_tensors="pt")
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..chat import image_question, write_prompt
 from ..engine import prune
 from ..engine.encoding import NOTE, take_images
+from ..engine.families.base import encoder_side
 from ..engine.trace import Trace
 from ..method.ablations import AttentionOnly
-from ..method.base import InstructionAttention, Method, Plan, VisualTokens
+from ..method.base import InstructionAttention, Method, VisualTokens
+from ..method.wrapped import Wrapped
 from .figures import coverage_figures, score_entropy, structure_figures
 from .jobs import Job
 from .sceneqa import Item, encode
@@ -24,59 +28,41 @@ from .sceneqa import Item, encode
 Record = dict[str, Any]
 
 
-class Shared(Method):
+class Shared(Wrapped):
     """A method that chooses once per picture, however many questions share it, and is timed.
 
     pictures: per image of the batch, its picture's number. Only choices that do not depend on the
-    text are shared.
+    text are shared. seconds: spent on choices and scores so far.
     """
 
-    inner: Method
-    pictures: list[int]
-    seconds: float
-
     def __init__(self, method: Method, pictures: Sequence[int]) -> None:
-        put = object.__setattr__  # dataclasses of the base are frozen
-        put(self, "inner", method)
-        put(self, "budget", method.budget)
-        put(self, "needs", method.needs)
-        put(self, "merges", method.merges)
-        put(self, "pictures", list(pictures))
-        put(self, "seconds", 0.0)
-
-    def plan(self, tokens: int, depth: int) -> Plan:
-        """See `Method.plan`."""
-        return self.inner.plan(tokens, depth)
+        super().__init__(method)
+        self.pictures = list(pictures)
+        self.seconds = 0.0
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """See `Method.select`."""
         start = time.perf_counter()
         shown = [self.pictures[i] for i in visual.images]
         first = [shown.index(number) for number in sorted(set(shown))]
-        if self.inner.reads_text or len(first) == len(shown):
+        if self.reads_text or len(first) == len(shown):
             chosen = self.inner.select(visual, keep)
         else:
             rank = {shown[i]: place for place, i in enumerate(first)}
             chosen = self.inner.select(_images(visual, first), keep)
             chosen = chosen[[rank[number] for number in shown]]
-        object.__setattr__(self, "seconds", self.seconds + time.perf_counter() - start)
+        self.seconds += time.perf_counter() - start
         return chosen
 
     def score(self, attention: InstructionAttention) -> Tensor:
         """See `Method.score`."""
         start = time.perf_counter()
         scores = self.inner.score(attention)
-        object.__setattr__(self, "seconds", self.seconds + time.perf_counter() - start)
+        self.seconds += time.perf_counter() - start
         return scores
-
-    def merge(self, states: Tensor, chosen: Tensor, stage: Any) -> Tensor:
-        """See `Method.merge`."""
-        return self.inner.merge(states, chosen, stage)
 
 
 def _images(visual: VisualTokens, index: list[int]) -> VisualTokens:
-    from dataclasses import replace
-
     encoder = visual.encoder
     if encoder is not None:
         encoder = replace(encoder, received=encoder.received[index], keys=encoder.keys[index])
@@ -148,18 +134,9 @@ def answer_shard(
 
 def _text(model: Any, processor: Any, items: Sequence[Item]) -> dict[str, Tensor]:
     """Prompts with a placeholder per visual token, without the pictures."""
-    vision, marker = model.config.vision_config, processor.image_token
-    tokens = (vision.image_size // vision.patch_size) ** 2
+    marker, tokens = processor.image_token, encoder_side(model) ** 2
     prompts = [
-        processor.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image"}, {"type": "text", "text": i.question.text}],
-                }
-            ],
-            add_generation_prompt=True,
-        ).replace(marker, marker * tokens)
+        write_prompt(processor, image_question(i.question.text)).replace(marker, marker * tokens)
         for i in items
     ]
     coded = processor.tokenizer(prompts, padding=True, return_tensors="pt").to(model.device)

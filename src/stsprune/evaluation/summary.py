@@ -23,8 +23,6 @@ from .sceneqa import Item, load_items
 from .stats import bootstrap_interval, holm, mcnemar
 
 MAIN = "sts"  # what the others are tested against
-#: Methods whose scores are places in an order: their entropy says nothing.
-RANKED = ("dart", "swapped")
 #: Mean over the families: none weighs more because it has more questions.
 OVERALL = "mean"
 
@@ -156,9 +154,14 @@ def _row(
                 for name in FIGURES
             }
             row[stage]["kept"] = records[0][0][stage]["kept"]
-    if "entropy" in records[0][0] and job.name not in RANKED:
+    if "entropy" in records[0][0] and not _ranks(job):
         row["entropy"] = fmean(_joined(records[0], "entropy"))
     return row
+
+
+def _ranks(job: Job) -> bool:
+    """Whether scores are places in an order: their entropy says nothing."""
+    return job.method is not None and job.method.ranks
 
 
 def _cost(job: Job, config: Any, shape: tuple[int, int], text: float) -> dict[str, Any]:

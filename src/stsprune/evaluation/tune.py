@@ -1,14 +1,15 @@
 """Choosing settings on the validation split: one search, the same for every method.
 
-A method's steps are walked in order; each is a grid over some settings with the others held at
-the best so far, so that a search over six settings stays at some ten trials each. The score is the
-mean accuracy over the budgets; a setting that reaches fewer budgets loses to one that reaches more.
+A method's steps (`Method.search`) are walked in order; each is a grid over some settings with the
+others held at the best so far, so that a search over six settings stays at some ten trials each.
+The score is the mean accuracy over the budgets; a setting that reaches fewer budgets loses to one
+that reaches more.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -22,31 +23,6 @@ from .sceneqa import load_items
 Settings = dict[str, Any]
 #: Accuracy that a setting must gain over the default: two of the 801 questions at every budget.
 MARGIN = 0.0025
-Step = Mapping[str, Sequence[Any]]
-
-REPULSION: Step = {"space": (0.1, 0.2, 0.3, 0.4, 0.5), "exponent": (2.0, 4.0, 6.0)}
-FILTER: Step = {"layer": (1, 2, 3), "ratio": (1.25, 1.5, 1.625, 1.75, 2.0)}
-FALLS: Step = {"steps": (1, 2, 3)}
-QUERIES: Step = {"queries": ("peak", "last", "all")}
-WITHDRAWAL: Step = {"withdraw": (None, 0.5, 0.625, 0.75)}
-
-#: method -> its steps; methods that are not named have nothing to choose.
-STEPS: dict[str, tuple[Step, ...]] = {
-    "sts": (REPULSION, FILTER, FALLS, QUERIES, WITHDRAWAL),
-    "structure-only": (REPULSION,),
-    "no-filter": (REPULSION, WITHDRAWAL),
-    "no-withdrawal": (REPULSION, FILTER, FALLS, QUERIES),
-    "semantics-only": ({"layer": (0, 1)}, QUERIES, WITHDRAWAL),
-    "space=0": ({"exponent": (2.0, 4.0, 6.0)}, FILTER, FALLS),
-    "space=1": ({"exponent": (2.0, 4.0, 6.0)}, FILTER, FALLS),
-    "swapped": ({"pool": (1.25, 1.5, 2.0, 3.0)}, QUERIES),
-    "fastv": ({"layer": (0, 1, 2)},),
-    "sparsevlm": ({"recycle": (True, False)},),
-    "visionzip": ({"dominant": (0.25, 0.5, 0.675, 0.84375, 0.95)},),
-    "vispruner": ({"important": (0.1, 0.25, 0.5, 0.75)},),
-    "dart": ({"layer": (0, 1, 2)}, {"pivots": (2, 4, 8)}),
-    "cdpruner": ({"strength": (0.0, 0.5, 1.0)},),
-}
 
 
 @dataclass(frozen=True)
@@ -112,13 +88,14 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 
 def rounds(names: Sequence[str]) -> int:
     """How many rounds `search` walks: the defaults, then the longest list of steps."""
-    return 1 + max((len(STEPS.get(name, ())) for name in names), default=0)
+    known = methods()
+    return 1 + max((len(known[name].search) for name in names), default=0)
 
 
 def _round(name: str, number: int, trials: Sequence[Trial]) -> list[Settings]:
     if number == 0:
         return [{}]
-    steps = STEPS.get(name, ())
+    steps = methods()[name].search
     if number > len(steps):
         return []
     best, step = best_trial(trials).settings, steps[number - 1]

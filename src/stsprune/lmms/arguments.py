@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from stsprune.engine.prune import POSITIONS
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
-from stsprune.method import Method, methods
+from stsprune.method import Method, find_method
 
 UNPRUNED = "none"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -69,23 +69,20 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
 
 def read_method(name: str, settings: Mapping[str, Any]) -> Method | None:
     """The method of that name with its budget and settings, None for "none"."""
-    known = methods()
     if name == UNPRUNED:
         if settings:
             raise InvalidArgumentError(
                 f"{next(iter(settings))} must not be given with method={UNPRUNED} (or is unknown)"
             )
         return None
-    if name not in known:
-        allowed = ", ".join([*sorted(known), UNPRUNED])
-        raise InvalidArgumentError(f"method must be one of {allowed}, got {name!r}")
+    kind = find_method(name, UNPRUNED)
     if "budget" not in settings:
         raise InvalidArgumentError(
             "budget must be given: visual tokens per decoder layer on average, or a fraction of "
             f"the image's in (0, 1]; method={UNPRUNED} keeps every token"
         )
-    hints = get_type_hints(known[name])
-    hints = {f.name: hints[f.name] for f in fields(known[name])}
+    hints = get_type_hints(kind)
+    hints = {f.name: hints[f.name] for f in fields(kind)}
     plugin = [f.name for f in fields(Arguments)]
     made: dict[str, Any] = {}
     for key, value in settings.items():
@@ -96,7 +93,7 @@ def read_method(name: str, settings: Mapping[str, Any]) -> Method | None:
             )
         # The budget's own check has the better message.
         made[key] = value if key == "budget" else _typed(key, value, hints[key])
-    return known[name](**made)
+    return kind(**made)
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:

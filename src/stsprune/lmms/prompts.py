@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from stsprune.chat import lacks_first_token, write_prompt
 from stsprune.errors import UnsupportedModeError
 from stsprune.images import load_image
 
@@ -41,19 +42,14 @@ def read_messages(messages: Messages) -> tuple[list[dict[str, Any]], list[Image.
 def build_inputs(processor: Any, prompts: Sequence[Messages]) -> Any:
     """A batch's inputs, padded on the left; rows may hold any number of images."""
     read = [read_messages(messages) for messages in prompts]
-    texts = [
-        processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        for chat, _ in read
-    ]
+    texts = [write_prompt(processor, chat) for chat, _ in read]
     images = [images for _, images in read]
-    bos = processor.tokenizer.bos_token
     return processor(
         images=images if any(images) else None,
         text=texts,
         padding=True,
         return_tensors="pt",
-        # Some templates write the first token themselves; the tokenizer would add another.
-        add_special_tokens=not (bos and texts[0].startswith(bos)),
+        add_special_tokens=lacks_first_token(processor, texts[0]),
     )
 
 

@@ -1,5 +1,7 @@
 """Pruning methods, one file each. The registry holds classes, never instances."""
 
+from stsprune.errors import InvalidArgumentError
+
 from .ablations import (
     AttentionOnly,
     FeaturesOnly,
@@ -53,4 +55,24 @@ def methods() -> dict[str, type[Method]]:
     return dict(_REGISTRY)
 
 
-__all__ = ["STS", "InstructionAttention", "Method", "Plan", "Random", "VisualTokens", "methods"]
+def find_method(name: str, *also: str, rule: str = "method must be one of") -> type[Method]:
+    """The class of that name.
+
+    also: what else the option allows, rule: how it says so. Raises InvalidArgumentError.
+    """
+    if name not in _REGISTRY:
+        allowed = ", ".join([*sorted(_REGISTRY), *also])
+        raise InvalidArgumentError(f"{rule} {allowed}, got {name!r}")
+    return _REGISTRY[name]
+
+
+__all__ = [
+    "STS",
+    "InstructionAttention",
+    "Method",
+    "Plan",
+    "Random",
+    "VisualTokens",
+    "find_method",
+    "methods",
+]

@@ -20,12 +20,16 @@ from .base import (
     filter_plan,
     structure_plan,
 )
+from .steps import EXPONENTS, FALLS, FILTER, QUERY, REPULSION, WITHDRAWAL, Step
 from .sts import STS
 
 
 @dataclass(frozen=True)
 class StructureOnly(STS):
     """STS without its semantic stage: repulsion spends the whole budget."""
+
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = (REPULSION,)
 
     semantics: bool = False
 
@@ -34,6 +38,9 @@ class StructureOnly(STS):
 class SemanticsOnly(STS):
     """STS without its structure stage: the earliest filter that the budget allows."""
 
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"layer": (0, 1)}, QUERY, WITHDRAWAL)
+
     structure: bool = False
     layer: int | None = 0
 
@@ -41,6 +48,9 @@ class SemanticsOnly(STS):
 @dataclass(frozen=True)
 class WithoutFilter(STS):
     """STS without the instruction's filter: repulsion, then the withdrawal alone."""
+
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = (REPULSION, WITHDRAWAL)
 
     ratio: float = 1.0
 
@@ -62,6 +72,9 @@ class WithoutFilter(STS):
 class WithoutWithdrawal(STS):
     """STS without the withdrawal: the filtered tokens stay to the end."""
 
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = (REPULSION, FILTER, FALLS, QUERY)
+
     withdraw: float | None = None
     ratio: float = 1.4
 
@@ -70,12 +83,18 @@ class WithoutWithdrawal(STS):
 class FeaturesOnly(STS):
     """STS with space = 0: tokens repel by feature alone."""
 
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = (EXPONENTS, FILTER, FALLS)
+
     space: float = 0.0
 
 
 @dataclass(frozen=True)
 class PlacesOnly(STS):
     """STS with space = 1: tokens repel by place alone."""
+
+    ablation: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = (EXPONENTS, FILTER, FALLS)
 
     space: float = 1.0
 
@@ -89,6 +108,7 @@ class AttentionOnly(Method):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    ablation: ClassVar[bool] = True
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
@@ -109,6 +129,9 @@ class Swapped(STS):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+    ablation: ClassVar[bool] = True
+    ranks: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"pool": (1.25, 1.5, 2.0, 3.0)}, QUERY)
 
     layer: int | None = 0
     pool: float = 2.0

@@ -16,6 +16,8 @@ from torch import Tensor
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import check_budget, kept_tokens
 
+from .steps import Step
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -100,12 +102,18 @@ class Method:
     InvalidTypeError when built.
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
     "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
-    is called after each stage. reads_text: whether `select` depends on the text.
+    is called after each stage. reads_text: whether `select` depends on the text. draws: at random,
+    by a setting `seed`. ranks: scores are places in an order, their values mean nothing else.
+    ablation: STS with something taken away or changed. search: steps that `stsprune tune` walks.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     merges: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
+    ablation: ClassVar[bool] = False
+    search: ClassVar[tuple[Step, ...]] = ()
 
     budget: int | float = field()
 
@@ -136,31 +144,31 @@ class Method:
 
 
 def structure_plan(budget: int | float, tokens: int) -> Plan:
-    """Everything is chosen before the LLM: the budget is what enters it."""
+    """Everything is chosen before the LLM: the budget (`Method.budget`) is what enters it."""
     keep = kept_tokens(budget, tokens)
     return Plan(structure=keep) if keep < tokens else Plan()
 
 
 def filter_plan(
-    budget: float, tokens: int, depth: int, layer: int, withdrawal: int | None = None
+    mean_tokens: float, tokens: int, depth: int, layer: int, withdrawal: int | None = None
 ) -> Plan:
     """All tokens run up to `layer`, as many as the budget allows after it.
 
-    budget: tokens on average; withdrawal: the layer after which only what is left of the budget
-    stays, at least one token. Raises InvalidArgumentError where the first layers alone exceed the
-    budget.
+    mean_tokens: the budget in tokens; withdrawal: the layer after which only what is left of the
+    budget stays, at least one token. Raises InvalidArgumentError where the first layers alone
+    exceed the budget.
     """
-    if budget >= tokens:
+    if mean_tokens >= tokens:
         return Plan()
     end = depth if withdrawal is None else withdrawal + 1
     before = check_layer(layer, depth) + 1
     between, behind = end - before, depth - end
-    keep = min(tokens, int((budget * depth - tokens * before - behind) // between))
+    keep = min(tokens, int((mean_tokens * depth - tokens * before - behind) // between))
     if keep < 1:
-        raise too_small(budget, (tokens * before + between + behind) / depth, tokens, layer)
+        raise too_small(mean_tokens, (tokens * before + between + behind) / depth, tokens, layer)
     if withdrawal is None:
         return falling_plan(tokens, tokens, (layer, keep))
-    left = int((budget * depth - tokens * before - keep * between) // behind)
+    left = int((mean_tokens * depth - tokens * before - keep * between) // behind)
     return falling_plan(tokens, tokens, (layer, keep), (withdrawal, left))
 
 
@@ -195,11 +203,11 @@ def layer_average(drops: Sequence[tuple[int, int]], tokens: int, depth: int) -> 
     return sum(tokens_per_layer(plan, tokens, depth)) / depth
 
 
-def too_small(budget: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
-    """The error of a method that drops nothing before `layer`."""
+def too_small(mean_tokens: float, least: float, tokens: int, layer: int) -> InvalidArgumentError:
+    """The error of a method that drops nothing before `layer`; `least` as `mean_tokens`."""
     return InvalidArgumentError(
         f"budget must be at least {least:.1f} tokens without a structure stage when all {tokens} "
-        f"run up to layer {layer}, got {budget:g}"
+        f"run up to layer {layer}, got {mean_tokens:g}"
     )
 
 

@@ -15,6 +15,7 @@ from stsprune.selection.dpp import greedy_dpp
 from stsprune.selection.maxmin import cosines
 
 from .base import Method, Plan, VisualTokens, structure_plan
+from .steps import Step
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CDPruner(Method):
     """
 
     reads_text: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"strength": (0.0, 0.5, 1.0)},)
 
     strength: float = 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from stsprune.selection.attention import real_tokens
 from stsprune.selection.budget import budget_tokens
 
 from .base import InstructionAttention, Method, Plan, filter_plan, scaled_layer
+from .steps import Step
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class Dart(Method):
     Differs from the paper: the cosines are those of the layer's keys (heads side by side), not of
     its hidden states.
     """
+
+    ranks: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"layer": (0, 1, 2)}, {"pivots": (2, 4, 8)})
 
     layer: int | None = None
     pivots: int = 4

@@ -12,6 +12,7 @@ from stsprune.selection.attention import attention_shares
 from stsprune.selection.budget import budget_tokens
 
 from .base import InstructionAttention, Method, Plan, filter_plan, scaled_layer
+from .steps import Step
 
 
 def last_token_attention(attention: InstructionAttention) -> Tensor:
@@ -32,6 +33,7 @@ class FastV(Method):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"attention"})
+    search: ClassVar[tuple[Step, ...]] = ({"layer": (0, 1, 2)},)
 
     layer: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ class Random(Method):
 
     seed: the choice depends on it and on the image's number in the batch, on nothing else.
     """
+
+    draws: ClassVar[bool] = True
 
     seed: int = 0
 

@@ -23,6 +23,7 @@ from .base import (
     scaled_layer,
     too_small,
 )
+from .steps import Step
 
 LAYERS = (2, 6, 15)  # of 32
 #: Published counts of 576 tokens behind those layers, by their average.
@@ -45,6 +46,7 @@ class SparseVLM(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"attention", "embeddings"})
     merges: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"recycle": (True, False)},)
 
     recycle: bool = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from .base import (
     structure_plan,
     tokens_per_layer,
 )
+from .steps import FALLS, FILTER, QUERY, REPULSION, WITHDRAWAL, Step
 
 QUERIES = ("peak", "last", "all")
 
@@ -49,6 +51,8 @@ class STS(Method):
     structure, semantics: leave a stage out; not both.
     The defaults were tuned on SceneQA's validation split (evaluation/tuned.json, `stsprune tune`).
     """
+
+    search: ClassVar[tuple[Step, ...]] = (REPULSION, FILTER, FALLS, QUERY, WITHDRAWAL)
 
     space: float = SPACE
     exponent: float = EXPONENT

@@ -14,6 +14,7 @@ from stsprune.selection.maxmin import cosines
 from stsprune.selection.merging import group_means, nearest_target
 
 from .base import InstructionAttention, Method, Plan, VisualTokens, structure_plan
+from .steps import Step
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class VisionZip(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
     merges: ClassVar[bool] = True
+    search: ClassVar[tuple[Step, ...]] = ({"dominant": (0.25, 0.5, 0.675, 0.84375, 0.95)},)
 
     dominant: float = 54 / 64
 

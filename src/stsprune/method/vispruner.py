@@ -13,6 +13,7 @@ from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import top_indices
 
 from .base import Method, Plan, VisualTokens, structure_plan
+from .steps import Step
 
 STEP = 8  # duplicates dropped between two splits
 
@@ -29,6 +30,7 @@ class VisPruner(Method):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    search: ClassVar[tuple[Step, ...]] = ({"important": (0.1, 0.25, 0.5, 0.75)},)
 
     important: float = 0.5
 

@@ -5,11 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict
 
 Row = dict[str, Any]
-#: What `stsprune eval` writes as summary.json.
-Document = dict[str, Any]
+
+
+class _Rows(TypedDict):
+    """What every document has.
+
+    visual_tokens: of an image; layers: of the decoder; rows: one per method and budget, see
+    `evaluation.summary.summarise`.
+    """
+
+    split: str
+    scenes: int
+    questions: int
+    visual_tokens: int
+    layers: int
+    rows: list[Row]
+
+
+class Document(_Rows, total=False):
+    """What `stsprune eval` writes as summary.json; an older one may lack some of it.
+
+    blind: family -> [mean, low, high] of guesses without the picture; refused: name, budget and
+    reason; ablations: names; made_by: fingerprint of code and weights.
+    """
+
+    families: list[str]
+    blind: dict[str, list[float]]
+    refused: list[dict[str, Any]]
+    ablations: list[str]
+    positions: str
+    made_by: str
+    versions: dict[str, str]
+    command: str
+
 
 #: The method that the others are tested against, and the two that show what the encoder's
 #: attention alone and repulsion alone keep.

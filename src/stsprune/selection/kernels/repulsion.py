@@ -12,9 +12,6 @@ from torch import Tensor
 
 from ..swaps import MARGIN
 
-#: Tokens of an image whose potentials fit the registers of a program.
-MOST_TOKENS = 32768
-
 
 def fused_greedy(table: Tensor, first: Tensor, keep: int, refine: int = 0) -> Tensor:
     """`greedy_reference` and then `best_swaps`, for potentials (not their logarithms).
