@@ -1,4 +1,4 @@
-# make demo | test | test-lmms | test-vllm | eval | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -7,13 +7,21 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-lmms test-vllm test-vllm-all eval lint format clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# tests/engine under the oldest release, two between and the newest that pip finds.
+test-matrix: $(READY)
+	$(BIN)/python tests/matrix.py 5.6.0 5.12.0 5.19.0 newest
+
+# What tomorrow brings: the newest release and pre-release.
+test-next: $(READY)
+	$(BIN)/python tests/matrix.py newest next
 
 test-lmms: .venv-lmms/ready
 	OMP_NUM_THREADS=1 .venv-lmms/bin/python -m pytest -m lmms tests/lmms
@@ -56,4 +64,4 @@ $(VLLM_READY): pyproject.toml constraints-vllm.txt
 	touch $(VLLM_READY)
 
 clean:
-	rm -rf .venv .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

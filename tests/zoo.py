@@ -193,6 +193,53 @@ def mistral_config() -> Any:
     )
 
 
+#: Queries are scaled by their position from 8 on, so that a wrong position shows.
+SCALED = {
+    "type": "yarn",
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 8,
+    "max_position_embeddings": 1024,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.5,
+}
+
+
+def over_mistral(text: Any) -> Any:
+    config = mistral_config()
+    return transformers.Mistral3Config(
+        vision_config=config.vision_config,
+        text_config=text,
+        image_token_index=IMAGE,
+        spatial_merge_size=2,
+        vision_feature_layer=-1,
+    )
+
+
+def ministral_config() -> Any:
+    return over_mistral(
+        transformers.Ministral3Config(
+            sliding_window=None, head_dim=12, rope_parameters=dict(SCALED), **TEXT
+        )
+    )
+
+
+def mistral4_config() -> Any:
+    text = TEXT | {"num_key_value_heads": 4, "initializer_range": 0.1}
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    latent = {"kv_lora_rank": 16, "q_lora_rank": 16, "v_head_dim": 12}
+    heads = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8}
+    return over_mistral(
+        transformers.Mistral4Config(
+            rope_parameters=dict(SCALED), **text, **experts, **latent, **heads
+        )
+    )
+
+
 # --- any resolution
 
 ANYRES_SIZES = [(30, 40), (22, 44), (48, 17)]
@@ -466,6 +513,12 @@ KITS: dict[str, Kit] = {
         kinds="token_type_ids",
     ),
     "Mistral 3": Kit(mistral_config, "Mistral3ForConditionalGeneration", pixtral_image(8), joined),
+    "Mistral 3, Ministral 3": Kit(
+        ministral_config, "Mistral3ForConditionalGeneration", pixtral_image(8), joined
+    ),
+    "Mistral 3, Mistral 4": Kit(
+        mistral4_config, "Mistral3ForConditionalGeneration", pixtral_image(8), joined
+    ),
 }
 
 

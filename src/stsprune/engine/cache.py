@@ -8,6 +8,7 @@ context is active, the cache itself hooks the decoder's layers for the length of
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -71,7 +72,7 @@ class PrunedCache(DynamicCache):
     groups: ascending in layer; logical: length of the unpruned prompt; compact: whether positions
     were re-indexed; padded: whether the caller's mask has padding, even where none is left;
     later: bool [B, n], mask of the tokens that came after the prompt as far as it is known not to
-    be all True; driver: the `prune` context that prepares masks, if any; held:
+    be all True; driver: the `prune` context that prepares masks, dead once it is left; held:
     images for later questions; resume: puts back what the model must know to go on outside.
     """
 
@@ -80,12 +81,13 @@ class PrunedCache(DynamicCache):
     compact: bool
     padded: bool
     later: Tensor | None
-    driver: Any
+    driver: weakref.ref[Any]
     decoder: weakref.ref[Any]
     handles: list[Any]
     held: list[HeldImages]
     resume: Callable[[], None] | None
 
+    _LINKS = ("driver", "decoder", "handles", "resume")
     _STATE = (
         "groups",
         "logical",
@@ -98,6 +100,22 @@ class PrunedCache(DynamicCache):
         "held",
         "resume",
     )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PrunedCache:
+        """Keys, values and what is known of them; the model is referred to, never copied."""
+        fresh = PrunedCache.__new__(PrunedCache)
+        memo[id(self)] = fresh
+        for name, value in self.__dict__.items():
+            fresh.__dict__[name] = value if name in self._LINKS else copy.deepcopy(value, memo)
+        fresh.handles = []
+        return fresh
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UnsupportedModeError(
+            "a pruned KV cache cannot be pickled or saved: save the prompt (input_ids and what the "
+            "processor made of the images) and run it inside `prune` again, or copy.deepcopy the "
+            "cache within the process"
+        )
 
     def group_of(self, layer: int) -> int:
         """Index of the group that a decoder layer belongs to."""
@@ -125,7 +143,8 @@ class PrunedCache(DynamicCache):
     @property
     def driven(self) -> bool:
         """Whether a `prune` context prepares masks and positions."""
-        return bool(getattr(self.driver, "active", False))
+        driver = self.driver()
+        return driver is not None and driver.active
 
     @property
     def grown(self) -> int:
@@ -267,7 +286,11 @@ class PrunedCache(DynamicCache):
 
 
 def adopt(
-    cache: Cache | None, driver: Any, decoder: Any, compact: bool, valid: Tensor | None
+    cache: Cache | None,
+    driver: weakref.ref[Any],
+    decoder: Any,
+    compact: bool,
+    valid: Tensor | None,
 ) -> PrunedCache:
     """Turn the caller's DynamicCache into a PrunedCache, in place; an empty one for None.
 

@@ -335,10 +335,9 @@ class Prefill:
     def _prepare(
         self, layer: int, window: int | None, kwargs: dict[str, Any], hidden: Tensor
     ) -> dict[str, Any]:
-        # None: a backend must not read gaps in the positions as borders of packed sequences.
-        fresh: dict[str, Any] = {"position_ids": None, "attention_mask": None}
-        group = self._group(layer)
-        fresh["attention_mask"] = self._mask(layer, window, group, hidden)
+        group, config = self._group(layer), self.decoder.config
+        fresh: dict[str, Any] = {"attention_mask": self._mask(layer, window, group, hidden)}
+        positions = kwargs.get("position_ids")
         if self.settings.compact:
             positions = self.positions.gather(-1, self.index)
             positions = self._compact(group, positions).to(hidden.device)
@@ -348,6 +347,11 @@ class Prefill:
             fresh["position_embeddings"] = tuple(
                 _rows(part, local) for part in kwargs["position_embeddings"]
             )
+            if positions is not None:
+                positions = positions.expand(*positions.shape[:-2], len(local), -1)
+                positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))
+        # FlashAttention would read gaps in the positions as borders of packed sequences.
+        fresh["position_ids"] = None if "flash" in config._attn_implementation else positions
         return fresh
 
     def _mask(self, layer: int, window: int | None, group: Group, hidden: Tensor) -> Any:

@@ -261,7 +261,7 @@ class _Engine:
         if call is not None and call.layout is not None:
             return args, self._start(call, call.layout, cache, dict(kwargs))
         if isinstance(cache, PrunedCache):
-            cache.driver = self
+            cache.driver = weakref.ref(self)
             mask = None if call is None else call.arguments.get("attention_mask")
             self._note_later(cache, mask, kwargs["inputs_embeds"])
             step = self._next(cache, kwargs["inputs_embeds"])
@@ -278,7 +278,7 @@ class _Engine:
             mask = call.arguments.get("attention_mask")
             past = 0 if cache is None else cache.get_seq_length()
             valid = mask[:, :past].bool() if mask is not None and past else None
-            cache = adopt(cache, self, self.decoder, self.settings.compact, valid)
+            cache = adopt(cache, weakref.ref(self), self.decoder, self.settings.compact, valid)
             cache.resume = self._resume()
         try:
             self.prefill = Prefill(
