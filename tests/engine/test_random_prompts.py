@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import replace
 
 import pytest
 import torch
@@ -72,11 +71,10 @@ def test_random_prompts(family):
         shown = sum(isinstance(part, str) for row in prompt for part in row)
         if shown:
             assert len(trace.images) == shown
-        largest = max((image.tokens for image in trace.images), default=0)
         for image in trace.images:
-            own = image.tokens if isinstance(budget, int) and image.tokens < budget else budget
-            assert not isinstance(budget, int) or budget <= largest
-            plan = replace(method, budget=own).plan(image.tokens, DEPTH)
+            if isinstance(budget, int) and budget >= image.tokens:
+                assert not image.stages
+            plan = method.plan(image.tokens, DEPTH)
             counts = [plan.structure, *dict(plan.semantics).values()]
             assert [len(stage.kept) for stage in image.stages] == [c for c in counts if c]
             for stage in image.stages:
@@ -98,11 +96,11 @@ def test_random_prompts(family):
 
 
 def refusal_is_right(text, prompt, semantics):
-    """The documented reasons: the budget does not fit, or the filter has no text to read."""
+    """The documented reasons: the budget is out of reach, or the filter has no text to read."""
     if "must not end with it" in text:
         pictures = [row for row in prompt if any(isinstance(part, str) for part in row)]
         return semantics and any(isinstance(row[-1], str) for row in pictures)
-    return "budget must be at" in text
+    return "budget must be at least" in text
 
 
 class Fault(Exception):
