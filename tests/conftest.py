@@ -8,7 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-from differences import DIFFERENCES, ORACLES
+from seen import DIFFERENCES
 from tiny_llava import make_llava
 
 
@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter):
     if DIFFERENCES:
         terminalreporter.section("largest logit difference to each oracle")
         for name in sorted({name for name, _ in DIFFERENCES}):
-            seen = [f"{oracle} {DIFFERENCES[name, oracle]:.1e}" for oracle in ORACLES]
+            seen = [f"{oracle} {DIFFERENCES[name, oracle]:.1e}" for oracle in ("masked", "by hand")]
             terminalreporter.write_line(f"{name:36} {'   '.join(seen)}")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from seen import DIFFERENCES
+
 from stsprune.engine.by_hand import gathered_logits
 from stsprune.engine.reference import masked_logits
 
 ORACLES = {"masked": masked_logits, "by hand": gathered_logits}
-
-#: (name of a test, oracle) -> largest logit difference.
-DIFFERENCES: dict[tuple[str, str], float] = {}
 
 
 def judged(name, got, model, *question, behind=0):
