@@ -73,11 +73,13 @@ def flash():
 
 
 BLOCKS = {"LLaVA-1.5 sliding", "Gemma 3"}
+#: Text models that scale queries by positions, which FlashAttention must not be given.
+SCALED = ("Mistral 3, Ministral 3", "Mistral 3, Mistral 4")
 
 
 @pytest.mark.parametrize("rows", [[["image", 5]], RAGGED], ids=["one", "ragged"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", [name for name in KITS if name not in BLOCKS])
+@pytest.mark.parametrize("family", [name for name in KITS if name not in {*BLOCKS, *SCALED}])
 def test_flash_attention_by_its_code_path(flash, family, method, rows):
     kit, plain = KITS[family], shared(family)
     inputs, continuation = kit.inputs(plain, rows), forced(len(rows))
@@ -85,6 +87,15 @@ def test_flash_attention_by_its_code_path(flash, family, method, rows):
     got, trace, *_ = run_pruned(model, METHODS[method], inputs, continuation)
     model.get_decoder().config._attn_implementation_internal = "sdpa"
     assert max(differences(got, model, inputs, trace, continuation).values()) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", SCALED)
+def test_flash_attention_is_refused_where_queries_are_scaled(flash, family):
+    with (
+        pytest.raises(UnsupportedModeError, match="must be 'sdpa' or 'eager' for m"),
+        stsprune.prune(flash(family), METHODS["both"]),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("family", sorted(BLOCKS))

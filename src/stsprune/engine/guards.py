@@ -40,6 +40,14 @@ def check_attention(config: Any) -> None:
             f"{backend!r}: model.set_attn_implementation('sdpa')"
         )
 
+    scaled = "llama_4_scaling_beta" in (getattr(config, "rope_parameters", None) or {})
+    if scaled and "flash" in backend:
+        raise UnsupportedModeError(
+            f"attn_implementation must be 'sdpa' or 'eager' for {config.model_type}, got "
+            f"{backend!r}: it scales queries by positions, whose gaps FlashAttention would read as "
+            "packed sequences"
+        )
+
 
 def check_inputs(arguments: Mapping[str, Any]) -> None:
     """Types of the tensors that a model is called with. Raises InvalidTypeError."""
