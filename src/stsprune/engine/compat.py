@@ -16,7 +16,7 @@ from transformers.masking_utils import create_causal_mask
 
 from stsprune.errors import UnsupportedVersionError, UntestedVersionWarning
 
-#: The oldest and the newest release that `make test-matrix` proves.
+#: The oldest and the newest release that `make test-matrix` runs.
 FLOOR, NEWEST = "5.19.0", "5.24.0"
 
 _MASK_PARAMETERS = frozenset(inspect.signature(create_causal_mask).parameters)

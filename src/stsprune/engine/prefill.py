@@ -45,17 +45,8 @@ class Settings:
 
 
 def plan_images(settings: Settings, layout: Layout, depth: int) -> list[Plan]:
-    """A plan per bucket; raises what `Method.plan` raises.
-
-    An int budget must fit one image of the prompt at least; smaller ones keep all they have.
-    """
-    method = settings.method
-    sizes = [bucket.visual.tokens for bucket in layout.buckets]
-    plans = []
-    for size in sizes:
-        budget = method.budget
-        small = isinstance(budget, int) and size < budget <= max(sizes)
-        plans.append((replace(method, budget=size) if small else method).plan(size, depth))
+    """A plan per bucket; raises what `Method.plan` raises."""
+    plans = [settings.method.plan(bucket.visual.tokens, depth) for bucket in layout.buckets]
     if any(plan.semantics for plan in plans):
         check_text(layout)
     return plans
