@@ -25,7 +25,7 @@ class Snapshot:
         self.registries = [
             sorted(type(r)._global_mapping)
             for r in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS)
-        ]
+        ] + [sorted(vars(ALL_ATTENTION_FUNCTIONS))]
 
     def __eq__(self, other):
         return (

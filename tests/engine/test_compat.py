@@ -56,7 +56,7 @@ def test_the_cache_is_found_under_either_name_and_given_under_one():
 
 def test_masks_are_sized_by_their_own_layer(llava):
     """Layers of one cache that hold 3 and 5 tokens, one query: 4 and 6 keys."""
-    cache = stsprune.engine.cache.adopt(None, lambda: None, llava.get_decoder(), False, None)
+    cache = stsprune.engine.cache.adopt(None, llava.get_decoder().config, False, None)
     for layer, held in enumerate((3, 5)):
         states = torch.zeros(2, 1, held, 4)
         cache.update(states, states, layer)

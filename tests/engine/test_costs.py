@@ -132,7 +132,7 @@ class NoWaiting(TorchDispatchMode):
 @torch.no_grad()
 def test_the_host_waits_for_nothing_behind_the_prompts_entry(queries, monkeypatch):
     """From the decoder's entry to the last layer, structure and semantics included."""
-    from stsprune.engine import prefill
+    from stsprune.engine.passes import prefill
     from stsprune.method import sts
 
     # On the CPU values are checked, which reads them; a GPU takes this path.
@@ -164,7 +164,7 @@ def test_the_host_waits_for_nothing_behind_the_prompts_entry(queries, monkeypatc
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.no_grad()
 def test_no_synchronisation_on_a_gpu(monkeypatch):
-    from stsprune.engine import prefill
+    from stsprune.engine.passes import prefill
 
     model = KITS["LLaVA-1.5"].build().cuda()
     inputs = KITS["LLaVA-1.5"].inputs(model, [["image", 5]])

@@ -2,17 +2,16 @@
 
 To the outside it is as long as the unpruned prompt, so that generate() slices inputs and counts
 positions as always; inside, every layer holds its kept tokens only. What decoding needs to know
-(padding, dropped counts) lives here and follows beam search and batch edits. Where no `prune`
-context is active, the cache itself hooks the decoder's layers for the length of one forward pass.
+(padding, dropped counts) lives here and follows beam search and batch edits. A cache is data: what
+it means for a forward pass is worked out in `passes`.
 """
 
 from __future__ import annotations
 
 import copy
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from transformers.cache_utils import (
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
-from .compat import CACHE, MASKS_PER_LAYER, cache_of, tokens_to_crop
+from .compat import CACHE, tokens_to_crop
 from .masks import Span
 from .visual import Visual
 
@@ -47,6 +46,15 @@ class Group:
         """Tokens held per row, padding included."""
         return self.span.columns.shape[1]
 
+    def then(self, first: int, span: Span, dropped: Tensor) -> Group:
+        """From layer `first` on: what is held here, and a later prompt's tokens behind it."""
+        return Group(first, self.span.then(span), self.dropped.to(dropped) + dropped)
+
+
+def group_of(groups: Sequence[Group], layer: int) -> int:
+    """Index of the group (ascending in layer) that a decoder layer belongs to."""
+    return sum(group.first <= layer for group in groups) - 1
+
 
 @dataclass(frozen=True)
 class HeldImages:
@@ -66,14 +74,24 @@ class HeldImages:
     layers: tuple[tuple[int, int], ...]
 
 
+class Home(Protocol):
+    """The model that filled a cache, for passes that no block prepares (passes/outside.py)."""
+
+    def before_positions(self) -> None:
+        """Positions are about to be counted on."""
+
+    def before_masks(self, cache: Any, new: int) -> None:
+        """Masks for `new` tokens are about to be made."""
+
+
 class PrunedCache(DynamicCache):
-    """A DynamicCache after a pruned prefill; see the module.
+    """A DynamicCache after a pruned prefill, driven by a `prune` block; see the module.
 
     groups: ascending in layer; logical: length of the unpruned prompt; compact: whether positions
     were re-indexed; padded: whether the caller's mask has padding, even where none is left;
     later: bool [B, n], mask of the tokens that came after the prompt as far as it is known not to
-    be all True; driver: the `prune` context that prepares masks, dead once it is left; held:
-    images for later questions; resume: puts back what the model must know to go on outside.
+    be all True; held: images for later questions; home: where to go on outside; running: takes the
+    hooks of a forward pass outside off again, None = there is none.
     """
 
     groups: list[Group]
@@ -81,33 +99,20 @@ class PrunedCache(DynamicCache):
     compact: bool
     padded: bool
     later: Tensor | None
-    driver: weakref.ref[Any]
-    decoder: weakref.ref[Any]
-    handles: list[Any]
     held: list[HeldImages]
-    resume: Callable[[], None] | None
+    home: Home | None
+    running: Callable[[], None] | None
 
-    _LINKS = ("driver", "decoder", "handles", "resume")
-    _STATE = (
-        "groups",
-        "logical",
-        "compact",
-        "padded",
-        "later",
-        "driver",
-        "decoder",
-        "handles",
-        "held",
-        "resume",
-    )
+    _STATE = ("groups", "logical", "compact", "padded", "later", "held", "home", "running")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PrunedCache:
-        """Keys, values and what is known of them; the model is referred to, never copied."""
-        fresh = PrunedCache.__new__(PrunedCache)
+    def __deepcopy__(self, memo: dict[int, Any]) -> FreeCache:
+        """Keys, values and what is known of them; no block drives the copy until one meets it."""
+        fresh = FreeCache.__new__(FreeCache)
         memo[id(self)] = fresh
         for name, value in self.__dict__.items():
-            fresh.__dict__[name] = value if name in self._LINKS else copy.deepcopy(value, memo)
-        fresh.handles = []
+            shared = name in ("home", "running")  # refers to the model, which is never copied
+            fresh.__dict__[name] = value if shared else copy.deepcopy(value, memo)
+        fresh.running = None
         return fresh
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -117,34 +122,18 @@ class PrunedCache(DynamicCache):
             "cache within the process"
         )
 
-    def group_of(self, layer: int) -> int:
-        """Index of the group that a decoder layer belongs to."""
-        return sum(group.first <= layer for group in self.groups) - 1
+    def group_of(self, layer: int) -> Group:
+        """The group that a decoder layer belongs to."""
+        return self.groups[group_of(self.groups, layer)]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Logical length: as if nothing had been dropped."""
         held = super().get_seq_length(layer_idx)
-        if held == 0:
-            return 0
-        if self.resume is not None and not self.driven:
-            self.resume()
-        return held + self.logical - self.groups[self.group_of(layer_idx)].width
+        return held + self.logical - self.group_of(layer_idx).width if held else 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
         """Physical length: the column at which a mask puts the first query."""
         return super().get_seq_length(layer_idx)
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Physical sizes. Transformers asks for them before the first layer runs."""
-        if not self.handles and not self.driven:
-            self._drive_once(query_length)
-        return super().get_mask_sizes(query_length, layer_idx)
-
-    @property
-    def driven(self) -> bool:
-        """Whether a `prune` context prepares masks and positions."""
-        driver = self.driver()
-        return driver is not None and driver.active
 
     @property
     def grown(self) -> int:
@@ -161,72 +150,20 @@ class PrunedCache(DynamicCache):
 
     def span_with(self, group: Group, extra: int) -> Span:
         """A group's columns and `extra` tokens behind them (already cached or coming)."""
-        span = group.span
-        batch, device = span.columns.shape[0], span.columns.device
-        fresh = torch.arange(self.logical, self.logical + extra, device=device).expand(batch, -1)
-        valid = self.valid_with(group, extra)
-        veiled = span.veiled
-        if veiled is not None:
-            veiled = torch.cat([veiled, veiled.new_zeros(batch, extra)], 1)
-        return Span(torch.cat([span.columns, fresh], 1), valid, None, veiled)
-
-    def valid_with(self, group: Group, extra: int) -> Tensor | None:
-        """Bool [B, W + extra] of a group's columns and those behind, None = all real."""
-        if group.span.valid is None and self.later is None:
-            return None
         batch, device = group.span.columns.shape[0], group.span.columns.device
-        front = group.span.valid
-        if front is None:
-            front = torch.ones(batch, group.width, dtype=torch.bool, device=device)
-        parts = [front] if self.later is None else [front, self.later.to(device)]
-        missing = group.width + extra - sum(part.shape[1] for part in parts)
-        if missing > 0:
-            parts.append(torch.ones(batch, missing, dtype=torch.bool, device=device))
-        return torch.cat(parts, 1)
+        fresh = torch.arange(self.logical, self.logical + extra, device=device).expand(batch, -1)
+        valid = None
+        if self.later is not None:
+            valid = self.later[:, :extra].to(device)
+            missing = extra - valid.shape[1]
+            valid = torch.cat([valid, valid.new_ones(batch, missing)], 1) if missing else valid
+        return group.span.then(Span(fresh, valid))
 
     def split(self, layer: int) -> None:
         """Let a group begin at `layer`."""
-        number = self.group_of(layer)
+        number = group_of(self.groups, layer)
         if self.groups[number].first != layer:
             self.groups.insert(number + 1, replace(self.groups[number], first=layer))
-
-    def _drive_once(self, query_length: int) -> None:
-        """Outside `prune`: hook the decoder's layers until the last one has been entered."""
-        from .step import DecodeStep
-
-        decoder = self.decoder()
-        if decoder is None:
-            raise UnsupportedModeError("the model that filled this KV cache no longer exists")
-        if query_length > 1 and self.groups[0].dropped.shape[0] > 1:
-            raise UnsupportedModeError(
-                "a later turn of several tokens in a batch needs its padding mask: run it inside "
-                "`with stsprune.prune(model, method):`"
-            )
-        step, last = DecodeStep(decoder, self), len(decoder.layers) - 1
-        # Transformers then builds the mask from the caller's, which is right without padding only.
-        if MASKS_PER_LAYER and query_length == 1 and step.plain and not self.padded:
-            return
-
-        def hook(number: int) -> Callable[..., Any]:
-            def adjust(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                mine = cache_of(kwargs) is self
-                adjusted = (args, step.adjust(number, kwargs, args[0])) if mine else None
-                if number == last:
-                    self.release()
-                return adjusted
-
-            return adjust
-
-        self.handles = [
-            layer.register_forward_pre_hook(hook(number), with_kwargs=True)
-            for number, layer in enumerate(decoder.layers)
-        ]
-
-    def release(self) -> None:
-        """Take this cache's own hooks off the decoder."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles = []
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last tokens (a negative count), never those of the pruned prompt."""
@@ -259,50 +196,70 @@ class PrunedCache(DynamicCache):
     def reset(self) -> None:
         """Empty: an ordinary DynamicCache again."""
         super().reset()
-        self.release()
+        if self.running is not None:
+            self.running()
         for name in self._STATE:
             del self.__dict__[name]
         self.__class__ = DynamicCache
 
     def _change_rows(self, change: Callable[[Tensor], Tensor]) -> None:
-        def maybe(rows: Tensor | None) -> Tensor | None:
-            return None if rows is None else change(rows)
+        def changed(span: Span) -> Span:
+            parts = {name: part for name, part in vars(span).items() if part is not None}
+            return Span(**{name: change(part) for name, part in parts.items()})
 
         self.groups = [
-            Group(
-                group.first,
-                Span(
-                    change(group.span.columns),
-                    maybe(group.span.valid),
-                    None,
-                    maybe(group.span.veiled),
-                ),
-                change(group.dropped),
-            )
-            for group in self.groups
+            Group(group.first, changed(group.span), change(group.dropped)) for group in self.groups
         ]
-        self.later = maybe(self.later)
+        self.later = None if self.later is None else change(self.later)
         self.held = []  # rows have moved: a later question sees what this one saw
 
 
-def adopt(
-    cache: Cache | None,
-    driver: weakref.ref[Any],
-    decoder: Any,
-    compact: bool,
-    valid: Tensor | None,
-) -> PrunedCache:
+class FreeCache(PrunedCache):
+    """A pruned cache that no block drives: its block was left, or it is a copy.
+
+    Of a forward pass outside a block nothing reaches us but the two things that transformers asks a
+    cache before the first layer runs. Here, and only here, they are passed on: to the cache's home.
+    """
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """As in `PrunedCache`; asked before positions are counted on."""
+        length = super().get_seq_length(layer_idx)
+        if length and self.home is not None:
+            self.home.before_positions()
+        return length
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Physical sizes; asked before the first layer runs."""
+        if self.running is None and self.home is not None:
+            self.home.before_masks(self, query_length)
+        return super().get_mask_sizes(query_length, layer_idx)
+
+
+def drive(cache: PrunedCache) -> None:
+    """Let a block prepare the cache's forward passes from here on."""
+    if cache.running is not None:  # of a pass outside that was broken off
+        cache.running()
+    cache.__class__ = PrunedCache
+
+
+def release(cache: Any) -> None:
+    """Let a cache find its own way: the block that drove it is left."""
+    if type(cache) is PrunedCache:
+        cache.__class__ = FreeCache
+
+
+def adopt(cache: Cache | None, config: Any, compact: bool, valid: Tensor | None) -> PrunedCache:
     """Turn the caller's DynamicCache into a PrunedCache, in place; an empty one for None.
 
     In place because generate() and callers hold on to the object they passed. What it already
-    holds stays: a pruned conversation or an unpruned one. valid: bool [B, past], the padding of
-    the cached tokens, None = all real. Raises UnsupportedModeError for caches whose layers cannot
-    hold different lengths.
+    holds stays: a pruned conversation or an unpruned one. config: the decoder's; valid: bool [B,
+    past], the padding of the cached tokens, None = all real. Raises UnsupportedModeError for caches
+    whose layers cannot hold different lengths.
     """
-    cache = DynamicCache(config=decoder.config) if cache is None else cache
-    if type(cache) is PrunedCache:
+    cache = DynamicCache(config=config) if cache is None else cache
+    if isinstance(cache, PrunedCache):
         if cache.get_query_offset() > 0:
-            cache.driver = driver
+            drive(cache)
             if valid is not None:
                 cache.later = valid[:, cache.logical :]
             cache.settle()
@@ -326,8 +283,7 @@ def adopt(
         groups.append(Group(0, Span(columns, valid), dropped))
     cache.__class__ = PrunedCache
     state: dict[str, Any] = {"groups": groups, "logical": past, "compact": compact}
-    state |= {"padded": False, "later": None, "driver": driver, "decoder": weakref.ref(decoder)}
-    state |= {"handles": [], "held": [], "resume": None}
+    state |= {"padded": False, "later": None, "held": [], "home": None, "running": None}
     cache.__dict__.update(state)
     return cache
 

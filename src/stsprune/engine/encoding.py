@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stsprune.errors import UnsupportedModelError
+from stsprune.errors import UnsupportedModeError, UnsupportedModelError
+from stsprune.method.base import EncoderView, Method
+from stsprune.selection.upload import upload
 
 from .capture import Capture
 from .families import Family
+from .layout import Bucket, Layout
 
 NOTE = "stsprune_note"
 
@@ -26,8 +29,8 @@ NOTE = "stsprune_note"
 class Encoding:
     """Wraps get_image_features and get_video_features of the inner model."""
 
-    def __init__(self, model: Any, family: Family, method: Any) -> None:
-        self.model, self.family = model, family
+    def __init__(self, model: Any, family: Family, method: Method) -> None:
+        self.model, self.family, self.method = model, family, method
         self.inner = family.inner(model)
         self.latest: dict[str, Any] = {}
         self.source = None
@@ -49,6 +52,43 @@ class Encoding:
                 undo.callback(self.inner.__dict__.pop, name)
             else:
                 undo.callback(self.inner.__dict__.__setitem__, name, own)
+
+    def seen(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Per modality of a call, what its encoder is told about the images (videos)."""
+        encoded = arguments.get("mm_encoder_outputs") or {}
+        found: dict[str, Any] = {}
+        for kind in self.family.modalities:
+            out = encoded.get(kind)
+            pixels = arguments.get("pixel_values" if kind == "image" else "pixel_values_videos")
+            if out is not None:
+                found[kind] = getattr(out, NOTE, {}) | {"features": out.pooler_output}
+            elif pixels is not None and pixels.shape[0] > 0:
+                found[kind] = shapes_only(arguments)
+        return found
+
+    def view(
+        self, arguments: dict[str, Any], layout: Layout
+    ) -> Callable[[Bucket], EncoderView] | None:
+        """A bucket's rows of the encoder's attention; None where the method needs none.
+
+        Raises UnsupportedModeError for features that were not made inside `prune`.
+        """
+        if self.source is None:
+            return None
+        out = (arguments.get("mm_encoder_outputs") or {}).get("image")
+        note = getattr(out, NOTE, {}) if out is not None else self.latest
+        if "received" not in note:
+            raise UnsupportedModeError(
+                f"method {type(self.method).__name__} reads the encoder's attention: "
+                "mm_encoder_outputs must be made inside `prune`"
+            )
+        sources = layout.sources(len(note["received"]))
+
+        def view(bucket: Bucket) -> EncoderView:
+            index = upload([sources[i] for i in bucket.images], note["keys"].device)
+            return EncoderView(note["received"][index], note["keys"][index], note["from_cls"])
+
+        return view
 
     def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)

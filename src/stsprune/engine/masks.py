@@ -7,13 +7,15 @@ inside an image), it is built from the tokens' columns in the unpruned sequence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
+
+from .compat import causal_mask
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,35 @@ class Span:
     valid: Tensor | None = None
     blocks: Tensor | None = None
     veiled: Tensor | None = None
+
+    def last(self, count: int) -> Span:
+        """The last tokens of every row."""
+        cut = slice(self.columns.shape[1] - count, None)
+        return Span(*(None if part is None else part[:, cut] for part in vars(self).values()))  # type: ignore[arg-type]
+
+    def on(self, device: torch.device) -> Span:
+        """The same on the device of the layer that needs it."""
+        moved = {
+            name: part.to(device)
+            for name, part in vars(self).items()
+            if part is not None and part.device != device
+        }
+        return replace(self, **moved) if moved else self
+
+    def then(self, later: Span) -> Span:
+        """These tokens and, behind them in every row, `later`'s; blocks are a prompt's own."""
+        device = later.columns.device
+        parts = (self.on(device), later)
+        valid = veiled = None
+        if any(part.valid is not None for part in parts):
+            valid = torch.cat([_full(part.valid, part.columns, True) for part in parts], 1)
+        if any(part.veiled is not None for part in parts):
+            veiled = torch.cat([_full(part.veiled, part.columns, False) for part in parts], 1)
+        return Span(torch.cat([part.columns for part in parts], 1), valid, None, veiled)
+
+
+def _full(mask: Tensor | None, like: Tensor, value: bool) -> Tensor:
+    return torch.full_like(like, value, dtype=torch.bool) if mask is None else mask
 
 
 def window_of(config: Any, layer: int) -> int | None:
@@ -50,6 +81,37 @@ def window_of(config: Any, layer: int) -> int | None:
 def windowed(decoder: Any) -> bool:
     """Whether any layer has a sliding window."""
     return any(window_of(decoder.config, layer) for layer in range(len(decoder.layers)))
+
+
+def layer_mask(
+    config: Any,
+    hidden: Tensor,
+    keys: Span,
+    length: int,
+    cache: Any,
+    layer: int,
+    text: Tensor | None = None,
+) -> Any:
+    """A decoder layer's mask; transformers' own where what it holds is a plain causal sequence.
+
+    hidden [B, Q, Dim]: the queries; keys: all tokens that the layer holds, the Q new ones last;
+    length: of the unpruned sequence up to them; text: bool [B, Q], the queries for which veiled
+    keys are hidden (None = all of them). Raises what `patterned_mask` raises.
+    """
+    window = window_of(config, layer)
+    if window is not None and length <= window:
+        window = None
+    hides_from_all = keys.veiled is None or text is None
+    if window is None and keys.blocks is None and hides_from_all:
+        valid = keys.valid
+        if keys.veiled is not None:
+            valid = ~keys.veiled if valid is None else valid & ~keys.veiled
+        valid = None if valid is None else valid.to(hidden.device)
+        return causal_mask(config, hidden, valid, cache, layer)
+    new = hidden.shape[1]
+    held = keys.columns.shape[1] if cache is None else cache.get_mask_sizes(new, layer)[0]
+    keys = keys.last(held).on(hidden.device)
+    return patterned_mask(config, hidden, keys.last(new), keys, window, text)
 
 
 def patterned_mask(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -57,3 +58,26 @@ class Trace:
     """Images of the latest prompt with images, in the order of the batch; empty before it."""
 
     images: list[ImageTrace] = field(default_factory=list)
+
+    def record(
+        self,
+        images: Sequence[int],
+        visual: Visual,
+        name: str,
+        layer: int,
+        kept: Tensor,
+        scores: Tensor | None = None,
+        merged: Tensor | None = None,
+    ) -> None:
+        """Add a stage to each of `images`, all of one shape: tensors [I, ...], see `Stage`."""
+        for i, image in enumerate(images):
+            own_scores = None if scores is None else scores[i]
+            own_merged = None if merged is None else merged[i]
+            stage = Stage(name, layer, kept[i], own_scores, visual.grid, own_merged)
+            self.images[image].stages.append(stage)
+
+    def record_merged(self, images: Sequence[int], merged: Tensor) -> None:
+        """Complete the latest stage of each of `images`: [I, K, Dim], what the kept became."""
+        for image, states in zip(images, merged, strict=True):
+            stages = self.images[image].stages
+            stages[-1] = replace(stages[-1], merged=states)

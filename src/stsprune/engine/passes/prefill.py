@@ -1,0 +1,297 @@
+"""One pruned prefill: which tokens are there at every layer, from the first gather to the last."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stsprune.errors import UnsupportedModeError
+from stsprune.method.base import EncoderView, InstructionAttention, Plan, VisualTokens
+from stsprune.selection.upload import upload
+
+from ..cache import Group, HeldImages, PrunedCache, group_of
+from ..deepstack import Deepstack
+from ..layout import Bucket, Layout
+from ..masks import layer_mask, window_of, windowed
+from ..plans import Settings
+from ..rotary import rotary
+from ..stages import Candidates, Reading, semantic_stage, structure_stage
+from ..tokens import TokenTable, take_rows
+from ..trace import ImageTrace, Trace
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with images [B, T] as it enters the decoder.
+
+    embeds [B, T, Dim]; positions [B, T], [1, T], [axes, B, T] or None (counted on, as transformers
+    does); blocks: int64 [B, T] of bidirectional attention, see `Span`; encoder: the encoder's
+    attention for the images of a bucket.
+    """
+
+    layout: Layout
+    plans: list[Plan]
+    embeds: Tensor
+    positions: Tensor | None
+    blocks: Tensor | None = None
+    deepstack: Deepstack | None = None
+    encoder: Callable[[Bucket], EncoderView] | None = None
+
+
+class Prefill:
+    """The pass that brings the images. What the cache already holds stands before its columns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        prompt: Prompt,
+        decoder: Any,
+        cache: PrunedCache | None,
+        trace: Trace,
+    ) -> None:
+        if settings.reusable and windowed(decoder):
+            raise UnsupportedModeError("reusable must be False for a model with sliding windows")
+        self.settings, self.method, self.prompt = settings, settings.method, prompt
+        self.decoder, self.cache, self.trace = decoder, cache, trace
+        layout, embeds = prompt.layout, prompt.embeds
+        self.layout = layout
+        self.reads: Sequence[int] = sorted(
+            {layer for plan in prompt.plans for layer, _ in plan.semantics}
+        )
+        self.past = list(cache.groups) if cache is not None else []
+        self.start = cache.logical if cache is not None else 0
+        self.end = self.start + layout.valid.shape[1]
+        self.groups: list[Group] = []
+        self.table = TokenTable(layout)
+        self.entry = self.table.place  # column -> place in the sequence that entered the decoder
+        positions = prompt.positions
+        if positions is None:
+            positions = torch.arange(self.start, self.end, device=embeds.device)[None]
+        self.positions = positions.expand(*positions.shape[:-2], len(embeds), -1)
+        self.blocks = None
+        if prompt.blocks is not None:
+            self.blocks = prompt.blocks[:, -embeds.shape[1] :].to(layout.valid.device)
+        self._ready: dict[Any, dict[str, Any]] = {}
+        self._merges: list[Callable[[Tensor], Tensor]] = []
+        trace.images = [
+            ImageTrace(row, visual)
+            for row, visual in zip(layout.image_rows, layout.visuals, strict=True)
+        ]
+
+    def enter(self) -> dict[str, Any]:
+        """The structure stage; the decoder's new keyword arguments."""
+        embeds = self.prompt.embeds
+        for number, (bucket, plan) in enumerate(self._buckets()):
+            if plan.structure is None:
+                continue
+            tokens = self._tokens(bucket, embeds)
+            kept, merged = structure_stage(
+                self.method, tokens, plan.structure, bucket.visual, self.trace
+            )
+            self.table.drop(number, kept)
+            if merged is not None:
+                places = (bucket.rows[:, None], self.table.columns(number))
+                embeds = embeds.index_put(places, merged)
+        self._regroup(0)
+        self.entry = self.table.place
+        if self.settings.reusable and self.cache is not None:
+            self.cache.held = [self._held(number) for number in range(len(self.layout.buckets))]
+        index = self.table.index
+        positions = self.positions.gather(-1, index.expand(*self.positions.shape[:-2], -1, -1))
+        if self.settings.compact:
+            positions = self._compact(self.groups[0], positions)
+        return {
+            "inputs_embeds": take_rows(embeds, index),
+            "position_ids": positions,
+            "attention_mask": None,
+        }
+
+    def before_layer(
+        self, layer: int, hidden: Tensor, kwargs: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """See `Pass`; gathers where the layer before it scored."""
+        if self.prompt.deepstack is not None and layer > 0:
+            hidden = self.prompt.deepstack.add(layer - 1, hidden, self.table.index)
+        if layer - 1 in self.reads:
+            for merge in self._merges:
+                hidden = merge(hidden)
+            self._merges.clear()
+            before = self.table.place
+            self._regroup(layer)
+            hidden = take_rows(hidden, self._local(before, hidden))
+        window = window_of(self.decoder.config, layer)
+        key = (self._group(layer).first, window, hidden.device)
+        if key not in self._ready:
+            self._ready[key] = self._prepare(layer, hidden, kwargs)
+        return hidden, kwargs | self._ready[key]
+
+    def read(self, reading: Reading) -> None:
+        """See `Pass`: the semantic stage, which drops from the next layer on."""
+        cached = reading.keys.shape[2] - self.table.index.shape[1]
+        embeds = self.prompt.embeds if "embeddings" in self.method.needs else None
+        for number, (bucket, plan) in enumerate(self._buckets()):
+            keep = dict(plan.semantics).get(reading.layer)
+            if keep is None:
+                continue
+            text, places = max(bucket.text), self.table.places(number)
+            columns = self.table.columns(number)
+            choice = semantic_stage(
+                self.method,
+                reading,
+                Candidates(
+                    bucket.visual,
+                    bucket.images,
+                    bucket.rows,
+                    places + cached,
+                    self.table.kept[number],
+                    text,
+                    bucket.text,
+                ),
+                keep,
+                self.trace,
+                log_total=functools.partial(self._log_total, reading, bucket.rows, text),
+                features=None if embeds is None else embeds[bucket.rows[:, None], columns],
+                text=None if embeds is None else embeds[bucket.rows, -text:],
+            )
+            if self.settings.reusable:
+                self.table.veil(number, choice.kept)
+                continue
+            if self.method.merges:
+                merge = functools.partial(
+                    self._merge, bucket, places, choice.best, choice.attention
+                )
+                self._merges.append(merge)
+            self.table.drop(number, choice.kept)
+
+    def _buckets(self) -> list[tuple[Bucket, Plan]]:
+        return list(zip(self.layout.buckets, self.prompt.plans, strict=True))
+
+    def _tokens(self, bucket: Bucket, embeds: Tensor) -> VisualTokens:
+        view = self.prompt.encoder
+        return VisualTokens(
+            features=embeds[bucket.rows[:, None], bucket.columns],
+            positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
+            grid=bucket.visual.grid,
+            images=bucket.images,
+            text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
+            text_counts=bucket.text,
+            encoder=None if view is None else view(bucket),
+        )
+
+    def _held(self, number: int) -> HeldImages:
+        bucket, plan = self._buckets()[number]
+        behind = self.past[0].width if self.past else 0
+        return HeldImages(
+            bucket.visual,
+            bucket.images,
+            tuple(self.layout.image_rows[image] for image in bucket.images),
+            bucket.rows,
+            self.table.places(number) + behind,
+            self.table.kept[number],
+            plan.semantics,
+        )
+
+    def _log_total(self, reading: Reading, rows: Tensor, text: int) -> Tensor:
+        """See `InstructionAttention.log_total`."""
+        rows = rows.to(reading.keys.device)
+        queries, keys = reading.queries[rows, :, -text:], reading.keys[rows]
+        span = self._group(reading.layer).span.last(keys.shape[2]).on(rows.device)
+        k = span.columns[rows][:, None]
+        q = span.columns[rows][:, -text:, None]
+        allowed = k <= q
+        window = window_of(self.decoder.config, reading.layer)
+        if window is not None:
+            allowed = allowed & (k > q - window)
+        if span.valid is not None:
+            allowed = allowed & span.valid[rows][:, None]
+        images, heads, _, width = queries.shape
+        grouped = queries.reshape(images, keys.shape[1], -1, width).float()
+        logits = grouped @ keys.float().transpose(-1, -2) * reading.scale
+        logits = logits.view(images, heads, text, keys.shape[2])
+        return logits.masked_fill(~allowed[:, None], -torch.inf).logsumexp(-1)
+
+    def _merge(
+        self,
+        bucket: Bucket,
+        places: Tensor,
+        best: Tensor,
+        attention: InstructionAttention,
+        hidden: Tensor,
+    ) -> Tensor:
+        """Put into the kept tokens' hidden states what the method makes of the dropped ones."""
+        device = hidden.device
+        rows, places, best = bucket.rows[:, None].to(device), places.to(device), best.to(device)
+        merged = self.method.merge(hidden[rows, places], best, attention).to(hidden.dtype)
+        self.trace.record_merged(bucket.images, merged)
+        return hidden.index_put((rows, places.gather(1, best)), merged)
+
+    def _prepare(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        group, config = self._group(layer), self.decoder.config
+        fresh: dict[str, Any] = {"attention_mask": self._mask(layer, group, hidden)}
+        positions = kwargs.get("position_ids")
+        if self.settings.compact:
+            positions = self.positions.gather(-1, self.table.index)
+            positions = self._compact(group, positions).to(hidden.device)
+            fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
+        elif self.entry is not self.table.place:
+            local = self._local(self.entry, hidden)
+            fresh["position_embeddings"] = tuple(
+                take_rows(part, local) for part in kwargs["position_embeddings"]
+            )
+            if positions is not None:
+                positions = positions.expand(*positions.shape[:-2], len(local), -1)
+                positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))
+        # FlashAttention would read gaps in the positions as borders of packed sequences.
+        fresh["position_ids"] = None if "flash" in config._attn_implementation else positions
+        return fresh
+
+    def _mask(self, layer: int, group: Group, hidden: Tensor) -> Any:
+        index, span, text = self.table.index, group.span, None
+        if self.blocks is not None:
+            missing = group.width - index.shape[1]
+            blocks = torch.nn.functional.pad(self.blocks.gather(1, index), (missing, 0), value=-1)
+            span = replace(span, blocks=blocks)
+        if span.veiled is not None:
+            starts = upload(self.layout.text_start, hidden.device)[:, None]
+            text = index.to(hidden.device) >= starts
+        config = self.decoder.config
+        return layer_mask(config, hidden, span, self.end, self.cache, layer, text)
+
+    def _local(self, places: Tensor, hidden: Tensor) -> Tensor:
+        """Where the sequence's columns were when `places` [B, T] held; any row for padding."""
+        return places.gather(1, self.table.index).clamp_min(0).to(hidden.device)
+
+    def _regroup(self, layer: int) -> None:
+        """From this layer on, the sequences hold what the table keeps."""
+        table, layout = self.table, self.layout
+        table.regroup()
+        span = table.span(self.start)
+        dropped = upload(table.dropped, span.columns.device)[:, None]
+        self.groups = [group for group in self.groups if group.first < layer]
+        if not self.past:
+            self.groups.append(Group(layer, span, dropped))
+        else:
+            firsts = [layer, *(group.first for group in self.past if group.first > layer)]
+            for first in firsts:
+                cached = self.past[group_of(self.past, first)]
+                self.groups.append(cached.then(first, span, dropped))
+        if self.cache is not None:
+            self.cache.groups = self.groups
+            self.cache.logical = self.end
+            self.cache.padded |= min(layout.valid_counts) < layout.valid.shape[1]
+
+    def _group(self, layer: int) -> Group:
+        return self.groups[group_of(self.groups, layer)]
+
+    def _compact(self, group: Group, positions: Tensor) -> Tensor:
+        """Positions [B, S] of the current sequence, counted over what is kept."""
+        moved = positions - self.table.missing().to(positions.device)
+        if not self.past:
+            return moved
+        past = self.past[group_of(self.past, group.first)]
+        return moved - past.dropped.to(positions.device)

@@ -1,0 +1,87 @@
+"""How many tokens every image keeps where, known before a pass begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from stsprune.errors import UnsupportedModeError
+from stsprune.method.base import Method, Plan, tokens_per_layer
+from stsprune.selection.share import share_budget
+
+from .costs import selection_flops
+from .gain import BALANCE, expected_share
+from .layout import Layout, buckets
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `prune` was asked for."""
+
+    method: Method
+    compact: bool = False
+    reusable: bool = False
+    budget_total: int | None = None
+
+
+def plan_images(method: Method, layout: Layout, depth: int) -> list[Plan]:
+    """A plan per bucket; raises what `Method.plan` raises, and UnsupportedModeError."""
+    plans = [method.plan(bucket.visual.tokens, depth) for bucket in layout.buckets]
+    return _with_text(plans, layout)
+
+
+def plan_shares(
+    method: Method, layout: Layout, total: int, embeds: Tensor, depth: int
+) -> tuple[Layout, list[Plan]]:
+    """A plan per bucket where every image has its share of each row's `total` tokens.
+
+    embeds [B, T, Dim]: what enters the decoder. The layout's buckets are made anew. Raises as
+    `plan_images`.
+    """
+    columns: list[Tensor] = [layout.valid] * len(layout.visuals)
+    for bucket in layout.buckets:
+        for image, places in zip(bucket.images, bucket.columns, strict=True):
+            columns[image] = places
+    budgets = [0] * len(columns)
+    for row in sorted(set(layout.image_rows)):
+        images = [image for image, other in enumerate(layout.image_rows) if other == row]
+        shares = share_budget([embeds[row, columns[image]] for image in images], total)
+        for image, share in zip(images, shares, strict=True):
+            budgets[image] = share
+    layout = replace(layout, buckets=buckets(layout, columns, budgets))
+    plans = [
+        replace(method, budget=budgets[bucket.images[0]]).plan(bucket.visual.tokens, depth)
+        for bucket in layout.buckets
+    ]
+    return layout, _with_text(plans, layout)
+
+
+def expected_gain(layout: Layout, plans: Sequence[Plan], decoder: Any, embeds: Tensor) -> float:
+    """Expected time of a prefill over the unpruned one, see `gain`; host numbers only."""
+    depth = len(decoder.layers)
+    unpruned = [[count] * depth for count in layout.valid_counts]
+    pruned = [list(row) for row in unpruned]
+    selection = 0
+    for bucket, plan in zip(layout.buckets, plans, strict=True):
+        tokens = bucket.visual.tokens
+        held = tokens_per_layer(plan, tokens, depth)
+        for image in bucket.images:
+            row = pruned[layout.image_rows[image]]
+            row[:] = [n - tokens + kept for n, kept in zip(row, held, strict=True)]
+            if plan.structure is not None:
+                selection += selection_flops(tokens, embeds.shape[-1])
+    balance = BALANCE.get(embeds.device.type, BALANCE["cuda"])
+    return expected_share(decoder.config, unpruned, pruned, selection, embeds.itemsize, balance)
+
+
+def _with_text(plans: list[Plan], layout: Layout) -> list[Plan]:
+    """A semantic stage reads the text behind the images. Raises UnsupportedModeError."""
+    asks = any(plan.semantics for plan in plans)
+    if asks and min(count for bucket in layout.buckets for count in bucket.text) < 1:
+        raise UnsupportedModeError(
+            "a semantic stage needs text after the image: the prompt must not end with it"
+        )
+    return plans

@@ -1,0 +1,95 @@
+"""The two stages as every pass runs them: choosing, and telling the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from stsprune.method.base import InstructionAttention, Method, VisualTokens
+from stsprune.selection.attention import top_indices
+
+from .trace import Trace
+from .visual import Visual
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a decoder layer's attention was given, after the rotary embedding.
+
+    queries [B, H, T, d]; keys [B, H_kv, T_k, d], the cached ones included.
+    """
+
+    layer: int
+    queries: Tensor
+    keys: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Images of one shape whose tokens a layer still holds, and the text that asks for them.
+
+    visual: their shape; images: their numbers in the batch; rows [I]; places [I, N]: among the
+    layer's keys; kept [I, N]: which visual tokens they are; text: the last `text` tokens are the
+    question, of which counts are real, per image.
+    """
+
+    visual: Visual
+    images: Sequence[int]
+    rows: Tensor
+    places: Tensor
+    kept: Tensor
+    text: int
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a semantic stage keeps: best int64 [I, K], ascending places among the candidates."""
+
+    best: Tensor
+    kept: Tensor
+    attention: InstructionAttention
+
+
+def structure_stage(
+    method: Method, tokens: VisualTokens, keep: int, visual: Visual, trace: Trace
+) -> tuple[Tensor, Tensor | None]:
+    """(kept int64 [I, K] ascending, what a merging method makes of them [I, K, Dim] or None)."""
+    kept = method.select(tokens, keep).sort(-1).values
+    merged = None
+    if method.merges:
+        merged = method.merge(tokens.features, kept, tokens).to(tokens.features.dtype)
+    trace.record(tokens.images, visual, "structure", -1, kept, merged=merged)
+    return kept, merged
+
+
+def semantic_stage(
+    method: Method, reading: Reading, held: Candidates, keep: int, trace: Trace, **more: Any
+) -> Choice:
+    """Score the candidates by the question's attention and choose `keep` of each image.
+
+    more: further fields of `InstructionAttention`, for the methods that need them.
+    """
+    device = reading.keys.device
+    rows, places = held.rows.to(device), held.places.to(device)
+    attention = InstructionAttention(
+        layer=reading.layer,
+        keep=keep,
+        queries=reading.queries[rows, :, -held.text :],
+        counts=held.counts,
+        keys=reading.keys.transpose(1, 2)[rows[:, None], places].transpose(1, 2),
+        kept=held.kept,
+        scale=reading.scale,
+        text_keys=reading.keys[rows, :, -held.text :],
+        positions=held.visual.positions().to(device, non_blocking=True),
+        **more,
+    )
+    scores = method.score(attention)
+    best = top_indices(scores, keep).to(held.kept.device)
+    kept = held.kept.gather(1, best)
+    trace.record(held.images, held.visual, "semantics", reading.layer, kept, scores)
+    return Choice(best, kept, attention)
