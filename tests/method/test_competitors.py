@@ -291,6 +291,14 @@ def test_half_precision_and_constant_features(name, dtype):
             assert method.merge(features, chosen, flat).isfinite().all()
 
 
+@pytest.mark.parametrize("name", BEFORE)
+def test_weights_may_want_a_gradient(name):
+    seen = picture()
+    plain = METHODS[name](9).select(seen, 9)
+    seen.features.requires_grad_()
+    assert torch.equal(METHODS[name](9).select(seen, 9), plain)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_sieve_scores_are_an_order(dtype):
     """Grouped heads, padded text, more tokens kept than directions exist; then constant keys."""

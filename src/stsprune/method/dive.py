@@ -47,6 +47,7 @@ class Dive(Method):
         """See `Method.plan`."""
         return structure_plan(self.budget, tokens)
 
+    @torch.no_grad()
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """On the residuals' inner products: O(N (N + T)) per token, whatever their width."""
         unit = F.normalize(visual.features.float(), dim=-1)
@@ -70,7 +71,7 @@ class Dive(Method):
             along = row / norms.gather(1, chosen)[..., None].clamp_min(1e-6)
             loss = along.clamp_min(0)
             mine, lost = along[..., :tokens].transpose(1, 2), loss[..., :tokens].transpose(1, 2)
-            products = products - lost * along - (mine - lost) * loss
+            products.addcmul_(lost, along, value=-1).addcmul_(mine - lost, loss, value=-1)
         return torch.cat(kept, 1)
 
 

@@ -41,6 +41,7 @@ class Scope(Method):
         """See `Method.plan`."""
         return structure_plan(self.budget, tokens)
 
+    @torch.no_grad()
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Greedy: O(N^2) per token, one buffer of that size."""
         assert visual.encoder is not None
