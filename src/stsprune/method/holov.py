@@ -26,13 +26,13 @@ class HoloV(Method):
     from CLS; H = A + variance * gamma * V with gamma = mean A / mean V. A crop's weight is the mean
     of its H to the power `power`; its quota is that share of the budget, and the best by H stay.
     crops: runs of tokens in raster order, as even as possible (bands of a picture, frames of a
-    video). variance, power: published 1.
-    Differs from the paper (read in a digest of its equations): cosines are those of the projected
-    features; quotas are rounded by Webster's method (the next seat to the largest w / (2 n + 1)),
-    which fills the budget and never exceeds a crop, instead of by flooring and handing out what is
-    left; nothing that was dropped is fetched again in later layers. `crops` is this project's: the
-    paper's number was not found. An encoder without CLS gives the attention received from all its
-    tokens.
+    video); published 4 to 16, alike (table 5). variance: published 1; power: the paper's tau, whose
+    value was not found.
+    Differs from the paper: cosines are those of the projected features; quotas are rounded by
+    Webster's method (the next seat to the largest w / (2 n + 1)), which fills the budget and never
+    exceeds a crop, instead of by flooring and redistributing; what was dropped is not fetched again
+    in later layers (section 4.1.1). An encoder without CLS gives the attention received from all
+    its tokens.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
