@@ -14,7 +14,7 @@ from stsprune.engine.unwrap import unwrap
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 from stsprune.method.base import Method
 
-from .exactness import compare
+from .exactness import compare, with_shared_bar
 from .forced import Prompt, untouched
 from .pace import race
 from .result import Check, Setting
@@ -39,7 +39,7 @@ def check(
     answer). Compared are the pruned logits with two oracles that share no code with the engine's
     forward pass, a budget of 1.0 with the unpruned model, and the KV cache's bytes with the plan's.
     Then both sides are timed in turns. In float32 logits may differ by 1e-4, in half precision by
-    three times what the unpruned model differs by from itself, cached against not.
+    four times the most that the unpruned model differs by from itself, cached against not.
 
     model: as for `prune`, left as it was; inputs: what the processor gives for one prompt (or a
     batch, padded on the left) with images or videos, on the model's device, or several of these;
@@ -69,7 +69,12 @@ def check(
             advance(1)
         first, step = race(runs, method, rounds, advance)
     return Check(
-        _setting(model, method), steps, tuple(found), first, step, machine(str(model.device))
+        _setting(model, method),
+        steps,
+        with_shared_bar(found),
+        first,
+        step,
+        machine(str(model.device)),
     )
 
 

@@ -25,7 +25,7 @@ from .theory import planned_bytes
 BAR = 1e-4
 #: How often the unpruned model's own noise a half-precision run may differ by: two runs that round
 #: in other places differ by about the noise, and the largest of many logits varies.
-NOISES = 3.0
+NOISES = 4.0
 
 ORACLES: dict[str, Callable[..., Tensor]] = {
     "the dropped tokens masked": masked_logits,
@@ -91,6 +91,14 @@ def largest(one: Tensor, other: Tensor) -> float:
     """The largest difference; equal infinities (words that a model never says) are none."""
     one, other = one.float(), other.float().to(one.device)
     return float((one - other).abs().masked_fill(one == other, 0).max())
+
+
+def with_shared_bar(found: list[PromptCheck]) -> tuple[PromptCheck, ...]:
+    """The noisiest prompt sets the bar for all: noise is the model's, a prompt is one sample."""
+    bar = max(finding.bar for one in found for finding in one.findings)
+    return tuple(
+        replace(one, findings=tuple(replace(f, bar=bar) for f in one.findings)) for one in found
+    )
 
 
 class _Prefilled:

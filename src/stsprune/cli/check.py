@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -120,11 +121,11 @@ def _print(model: str, asked: list[Asked], found: Check) -> None:
     typer.echo(setting.method)
     typer.echo()
     print_table(
-        f"largest difference of a logit, prompt and {found.steps} steps",
-        ["", *(f"#{one.name}" for one in asked)],
+        f"largest difference of a pruned logit, behind the prompt and {found.steps} steps",
+        ["", *(f"#{Path(one.name).name}" for one in asked)],
         _differences(found),
     )
-    print_table("size", ["", *(f"#{one.name}" for one in asked)], _sizes(found))
+    print_table("size", ["", *(f"#{Path(one.name).name}" for one in asked)], _sizes(found))
     print_table(
         f"time in ms, {found.first_token.pruned.runs} runs each, in turns",
         ["", "#unpruned", "#pruned", "#unpruned / pruned"],
@@ -141,12 +142,12 @@ def _print(model: str, asked: list[Asked], found: Check) -> None:
 def _differences(found: Check) -> list[list[str]]:
     names = [finding.name for finding in found.prompts[0].findings]
     rows = [
-        [f"pruned to {name}", *(_mark(one.findings[place]) for one in found.prompts)]
+        [f"to {name}", *(_mark(one.findings[place]) for one in found.prompts)]
         for place, name in enumerate(names)
     ]
     bars = [f"{one.findings[0].bar:.1e}" for one in found.prompts]
     noises = [f"{one.noise:.1e}" for one in found.prompts]
-    return [*rows, ["allowed", *bars], ["unpruned to itself, cached to uncached", *noises]]
+    return [*rows, ["allowed", *bars], ["noise: unpruned to itself, uncached", *noises]]
 
 
 def _mark(finding: Any) -> str:
