@@ -34,7 +34,7 @@ def test_json_holds_what_a_report_needs(call, picture):
     assert document["pictures"][1]["name"] == str(picture)
     assert {"device", "torch", "transformers", "stsprune"} <= set(document["machine"])
     for prompt in document["prompts"]:
-        assert prompt["noise"] > 0
+        assert prompt["findings"][0]["bar"] > 1e-3
         assert prompt["pruned_bytes"] == prompt["theory_bytes"]
         assert [finding["difference"] is not None for finding in prompt["findings"]] == [True] * 3
 
