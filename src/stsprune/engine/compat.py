@@ -45,7 +45,7 @@ def check_version(found: str = transformers.__version__) -> None:
 def _warn_untested(found: str) -> None:
     warnings.warn(
         f"transformers {found} is newer than {NEWEST}, the newest that stsprune was tested with: "
-        "compare a pruned run with its oracle (stsprune.engine.reference) before you rely on it",
+        "run `stsprune check --model ...` on your model before you rely on it",
         UntestedVersionWarning,
         stacklevel=5,
     )
