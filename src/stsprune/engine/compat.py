@@ -17,7 +17,7 @@ from transformers.masking_utils import create_causal_mask
 from stsprune.errors import UnsupportedVersionError, UntestedVersionWarning
 
 #: The oldest and the newest release that `make test-matrix` runs.
-FLOOR, NEWEST = "5.19.0", "5.24.0"
+FLOOR, NEWEST = "5.6.0", "5.24.0"
 
 _MASK_PARAMETERS = frozenset(inspect.signature(create_causal_mask).parameters)
 #: What models call their KV cache; the other name still comes from callers (renamed in 5.24).
