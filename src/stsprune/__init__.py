@@ -10,17 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calibration import calibrate
     from .embedded import load_embedded
     from .engine import prune
     from .errors import StsPruneError
     from .method import STS, methods
+    from .recipes import load_recipe
     from .selection import energy, repulsion
 
 _HOMES = {
     "STS": "method",
     "StsPruneError": "errors",
+    "calibrate": "calibration",
     "energy": "selection",
     "load_embedded": "embedded",
+    "load_recipe": "recipes",
     "methods": "method",
     "prune": "engine",
     "repulsion": "selection",
@@ -30,8 +34,10 @@ __all__ = [
     "STS",
     "StsPruneError",
     "__version__",
+    "calibrate",
     "energy",
     "load_embedded",
+    "load_recipe",
     "methods",
     "prune",
     "repulsion",

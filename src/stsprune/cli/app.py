@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, bench, demo, eval, export, methods, models, tune
+from . import ask, bench, calibrate, demo, eval, export, methods, models, tune
 from .output import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -41,6 +41,7 @@ app.command()(ask.ask)
 app.command("eval")(eval.evaluate)
 app.command()(tune.tune)
 app.command()(bench.bench)
+app.command()(calibrate.calibrate)
 app.command()(methods.methods)
 app.command()(models.models)
 app.command()(export.export)
