@@ -1,6 +1,6 @@
 """Write SceneQA questions as a data file for `stsprune calibrate`.
 
-    python benchmarks/sceneqa_prompts.py FOLDER --prompts 400
+python benchmarks/sceneqa_prompts.py FOLDER --prompts 400
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recipes: a method with all its settings, the model it was calibrated on, and what was measured."""
+"""Recipes: a method with all its settings, its model, and what was measured there."""
 
 from __future__ import annotations
 
@@ -40,11 +40,20 @@ class Recipe:
     facts: dict[str, Any] = field(default_factory=dict)
     source: str = "recipe"
 
+    @property
+    def method_name(self) -> str:
+        """See `method_name`."""
+        return method_name(self.method)
+
+    def settings(self) -> dict[str, Any]:
+        """The method's settings without its budget."""
+        return {name: one for name, one in settings_of(self.method).items() if name != "budget"}
+
     def document(self) -> dict[str, Any]:
         """What `read_recipe` reads."""
         return {
             "format": FORMAT,
-            "method": {"name": method_name(self.method), "settings": settings_of(self.method)},
+            "method": {"name": self.method_name, "settings": settings_of(self.method)},
             "positions": self.positions,
             "model": {
                 "name": self.name,
@@ -74,9 +83,10 @@ class Recipe:
 
     def check_method(self, name: str) -> None:
         """Raises InvalidArgumentError where the recipe holds another method."""
-        own = method_name(self.method)
-        if name != own:
-            raise InvalidArgumentError(f"{self.source} is for method {own!r}, got {name!r}")
+        if name != self.method_name:
+            raise InvalidArgumentError(
+                f"{self.source} is for method {self.method_name!r}, got {name!r}"
+            )
 
     def warn_versions(self) -> None:
         """Warns (RecipeVersionWarning) where anything else than what it was made with runs."""

@@ -75,9 +75,7 @@ def choose(
     images = measurer.visual_tokens()
     line = budget_line(name, settings, ladder(tokens), images, depth)
     looks = first_look(line, lambda one: planned_tokens(one, images, depth) / fmean(images))
-    place = smallest(
-        line, looks, lambda methods: measure("budgets", SEARCH, methods), target
-    )
+    place = smallest(line, looks, lambda methods: measure("budgets", SEARCH, methods), target)
     choice = Choice(line, len(line.steps) - 1 if place is None else place)
     if wide:
         _widen(choice, measure, name, settings, target, images, depth, ladder(tokens))
@@ -93,10 +91,14 @@ def share(outcomes: Sequence[Outcome]) -> float:
 def _verify(
     choice: Choice, measure: Callable[[str, int, Sequence[Method]], list[float]], target: float
 ) -> None:
-    """Go up the line until the held-out half meets the target, too."""
+    """Go up the line until the held-out half meets the target, too.
+
+    The search half met it below: that it still does would be asked of noise.
+    """
     while True:
-        both = [measure("the other half", half, [choice.method])[0] for half in (HELD_OUT, SEARCH)]
-        if min(both) >= target or choice.place == len(choice.line.steps) - 1:
+        alike = measure("the other half", HELD_OUT, [choice.method])[0]
+        measure("the choice", SEARCH, [choice.method])  # for the record
+        if alike >= target or choice.place == len(choice.line.steps) - 1:
             return
         choice.refuted.append(choice.method)
         choice.place += 1
@@ -113,13 +115,13 @@ def _widen(
     budgets: Sequence[int | float],
 ) -> None:
     """Other settings, round by round: one wins by meeting the target with fewer tokens."""
-    best = dict(settings)
+    best: dict[str, Any] = dict(settings)
     for number, options in enumerate(variants(name, depth), 1):
         mine = planned_tokens(choice.method, images, depth)
         below = []
         for option in options:
             try:
-                line = budget_line(name, best | option, budgets, images, depth)
+                line = budget_line(name, {**best, **option}, budgets, images, depth)
             except InvalidArgumentError:
                 continue
             places = [
@@ -138,10 +140,8 @@ def _widen(
             continue
         choice.tried.append(choice.method)
         option, line, place = below[winner]
-        best |= option
+        best.update(option)
         looks = sorted({place, *range(place, -1, -max(1, len(line.steps) // 8))})
         lower = Line(line.name, line.steps[: place + 1])
-        found = smallest(
-            lower, looks, lambda methods: measure("budgets", SEARCH, methods), target
-        )
+        found = smallest(lower, looks, lambda methods: measure("budgets", SEARCH, methods), target)
         choice.line, choice.place = line, place if found is None else found

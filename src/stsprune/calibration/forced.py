@@ -51,7 +51,5 @@ def forced_logits(model: Any, inputs: Mapping[str, Any], answer: Tensor) -> Tens
         said = answer[:, :-1]
         mask = torch.cat([inputs["attention_mask"], torch.ones_like(said)], 1)
         cache = {CACHE: getattr(out, CACHE)}
-        parts.append(
-            model(input_ids=said, attention_mask=mask, use_cache=True, **cache).logits
-        )
+        parts.append(model(input_ids=said, attention_mask=mask, use_cache=True, **cache).logits)
     return torch.cat(parts, 1)

@@ -175,14 +175,14 @@ class Measurer:
                 share = sum(hits) / count
                 outcomes.append(Outcome(all(hits), share, kl, round(fmean(seen[row]), 3)))
             texts = batch.texts
-            if any(prompt.answer is not None and not outcome.same
-                   for prompt, outcome in zip(asked, outcomes, strict=True)):
+            if any(
+                prompt.answer is not None and not outcome.same
+                for prompt, outcome in zip(asked, outcomes, strict=True)
+            ):
                 fresh = greedy(self.model, inputs, self.longest).tolist()
                 texts = self._texts([cut(one, end_tokens(self.model)) for one in fresh])
         rows = []
-        for prompt, outcome, own, unpruned in zip(
-            asked, outcomes, texts, batch.texts, strict=True
-        ):
+        for prompt, outcome, own, unpruned in zip(asked, outcomes, texts, batch.texts, strict=True):
             said_text = unpruned if outcome.same else own
             right = None if prompt.answer is None else is_right(said_text, prompt.answer)
             rows.append(asdict(outcome) | {"right": right})

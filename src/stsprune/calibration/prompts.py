@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +171,14 @@ def _mapping(value: Any, folder: Path | None, where: str) -> Prompt:
             raise InvalidArgumentError(f"{where} must list files as {key}, got {one!r}")
     if not files:
         raise InvalidArgumentError(f"{where} must list at least one file as {key}, got none")
-    known = {f.name: value.get(f.name) for f in fields(Prompt) if f.name in ("answer", "kind")}
-    return Prompt(question.strip(), where=where, **{key: tuple(files)}, **known)
+    return Prompt(
+        question.strip(),
+        images=tuple(files) if key == "images" else (),
+        video=tuple(files) if key == "video" else (),
+        answer=value.get("answer"),
+        kind=value.get("kind"),
+        where=where,
+    )
 
 
 def _open(one: Any, where: str) -> Any:

@@ -130,8 +130,11 @@ def calibrate(
         bare, processor, timed, [one.method for one in curve], positions, advance
     )
     curve = [with_cost(one, cost) for one, cost in zip(curve, costs, strict=True)]
-    chosen = next(one for one in curve if one.method == choice.method)
-    outcomes = [one for half in (SEARCH, HELD_OUT) for one in measurer.measure(half, [chosen.method])[0]]
+    # By name: a budget of 1 (token) equals one of 1.0 (everything) as a number.
+    chosen = next(one for one in curve if repr(one.method) == repr(choice.method))
+    outcomes = [
+        one for half in (SEARCH, HELD_OUT) for one in measurer.measure(half, [chosen.method])[0]
+    ]
     texts = [text for half in (SEARCH, HELD_OUT) for text in measurer.answers(half)]
     order = [number for half in halves for number in half]
     worst = worst_first(outcomes)
@@ -156,7 +159,8 @@ def calibrate(
         for text, wanted in zip(texts, (asked[n].answer for n in order), strict=True)
         if wanted is not None
     ]
-    assert chosen.held_out is not None and chosen.cost is not None
+    assert chosen.held_out is not None
+    assert chosen.cost is not None
     recipe = Recipe(
         method=chosen.method,
         architecture=type(bare).__name__,

@@ -14,6 +14,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def bench(
+    given: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="geometry:NAME, a folder, a hub id or embedded.")
     ] = None,
@@ -26,6 +27,12 @@ def bench(
     budgets: Annotated[
         str | None, typer.Option("--budgets", "--budget", help="Tokens or fractions, with commas.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe.json: its method, settings and budget.")
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     batch: Annotated[str | None, typer.Option(help="Prompts at once, with commas.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Prefills of everybody.")] = None,
     answers: Annotated[int | None, typer.Option(min=1, help="Whole answers of everybody.")] = None,
@@ -52,6 +59,7 @@ def bench(
     from .budget import whole_numbers
     from .pick import pick_names
     from .progress import answering
+    from .recipe import pick_recipe
     from .speed import print_batches, print_first, save_report
 
     quiet_transformers()
@@ -59,11 +67,20 @@ def bench(
     name, dtype = model or chosen.model, dtype or chosen.dtype
     if dtype not in DTYPES:
         raise InvalidArgumentError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    names = tuple(pick_names(methods, ablations=False))
+    found = pick_recipe(recipe, given, "methods", "budgets")
+    names = tuple(pick_names(methods, ablations=False) if found is None else [found.method_name])
     session.check_names(names)
     batches = whole_numbers("batch", batch or chosen.batch)
     session.check_batches(batches)
     network = _load(name, device, dtype, layers)
+    if found is not None:
+        if found.positions != "original":
+            raise InvalidArgumentError(
+                f"{found.source} must be of original positions: bench times no others"
+            )
+        if not any_model:
+            found.check_model(network)
+        budgets = str(found.method.budget)
     setup = session.Setup(
         model=name,
         device=device,
@@ -74,6 +91,7 @@ def bench(
         budgets=_budgets(budgets, name, network),
         batches=batches,
         new_tokens=tokens,
+        settings={} if found is None else {found.method_name: found.settings()},
     )
     effort = session.Effort(
         rounds or chosen.rounds,

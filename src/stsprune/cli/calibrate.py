@@ -108,14 +108,15 @@ def _print(found: Calibration) -> None:
     for one in found.refuted:
         assert one.held_out is not None
         typer.echo(
-            f"budget {one.method.budget:g} held on the searched half "
+            f"budget {one.method.budget} held on the searched half "
             f"({100 * one.search.same:.1f} %), not on the other one "
             f"({100 * one.held_out.same:.1f} %): one step up"
         )
     held, cost = found.chosen.held_out, found.chosen.cost
-    assert held is not None and cost is not None
+    assert held is not None
+    assert cost is not None
     typer.echo(
-        f"budget {found.method.budget:g}: {100 * held.same:.1f} % of {held.prompts} held-out "
+        f"budget {found.method.budget}: {100 * held.same:.1f} % of {held.prompts} held-out "
         f"answers stay (95 % interval {100 * held.low:.1f} to {100 * held.high:.1f}), target "
         f"{100 * found.target:g} %"
     )
@@ -143,8 +144,8 @@ def _settings(found: Calibration) -> str:
 def _row(point: Point, found: Calibration, labels: bool) -> list[str]:
     seen, held, cost = point.search, point.held_out, point.cost
     row = [
-        "chosen" if point.method == found.method else "",
-        f"{point.method.budget:g}",
+        "chosen" if repr(point.method) == repr(found.method) else "",
+        str(point.method.budget),
         f"{seen.visual:.1f}",
         f"{100 * seen.same:.1f}",
         "" if held is None else f"{100 * held.same:.1f}",

@@ -15,7 +15,8 @@ from .marks import DARK, LIGHT, Theme, png, style
 from .overlay import dim_dropped
 from .page import facts, folded, page, paragraph, picture
 
-WIDE, SIDE = 1600, 288  # pixels of the curve and of a prompt's picture
+#: Pixels: the curve, a prompt's picture, and how wide that stands on the page.
+WIDE, SIDE, SHOWN = 1600, 360, 180
 
 
 def calibration_page(document: dict[str, Any], changed: Sequence[Any]) -> str:
@@ -23,7 +24,7 @@ def calibration_page(document: dict[str, Any], changed: Sequence[Any]) -> str:
     chosen, target = document["chosen"], document["target"]
     held = chosen["held_out"]
     lead = (
-        f"{document['method']['name']} with budget {chosen['budget']:g} keeps "
+        f"{document['method']['name']} with budget {chosen['budget']} keeps "
         f"{_percent(held['same'])} of the unpruned answers of {document['model']['name'] or 'the'} "
         f"{document['model']['architecture']} on {held['prompts']} held-out prompts (95 % interval "
         f"{_percent(held['low'])} to {_percent(held['high'])}; target {_percent(target)})."
@@ -52,7 +53,9 @@ def _curve(document: dict[str, Any]) -> str:
         "prompt at a time, encoder and selection included) and of the KV cache. Budgets are shown "
         "as visual tokens per decoder layer."
     )
-    return _cards(document) + picture(versions[0], versions[1], "What a budget costs and saves", note)
+    return _cards(document) + picture(
+        versions[0], versions[1], "What a budget costs and saves", note
+    )
 
 
 def _cards(document: dict[str, Any]) -> str:
@@ -60,12 +63,16 @@ def _cards(document: dict[str, Any]) -> str:
     cost, held = chosen["cost"], chosen["held_out"]
     visual = document["curve"][-1]["search"]["visual"]
     cards = [
-        (f"{chosen['budget']:g}", f"budget: {held['visual']:.1f} of {visual:.0f} visual tokens"),
+        (f"{chosen['budget']}", f"budget: {held['visual']:.1f} of {visual:.0f} visual tokens"),
         (_percent(held["same"]), f"same answer, {held['prompts']} held-out prompts"),
-        (f"-{100 * (1 - cost['time']):.0f} %", f"first token: {unpruned['ms']:.0f} to "
-         f"{cost['ms']:.0f} ms"),
-        (f"-{100 * (1 - cost['kv']):.0f} %", f"KV cache: {_size(unpruned['kv_bytes'])} to "
-         f"{_size(cost['kv_bytes'])}"),
+        (
+            f"-{100 * (1 - cost['time']):.0f} %",
+            f"first token: {unpruned['ms']:.0f} to {cost['ms']:.0f} ms",
+        ),
+        (
+            f"-{100 * (1 - cost['kv']):.0f} %",
+            f"KV cache: {_size(unpruned['kv_bytes'])} to {_size(cost['kv_bytes'])}",
+        ),
     ]
     inner = "".join(
         '<div style="flex:1 1 10rem;background:var(--band);border-radius:8px;padding:.7rem 1rem">'
@@ -91,23 +98,50 @@ def _draw(document: dict[str, Any], theme: Theme) -> Any:
     left.plot(tokens, same, color=red, lw=2.2, marker="o", ms=4.5, label="same answer")
     left.axhline(100 * target, color=theme.soft, lw=1, ls=(0, (4, 3)))
     left.annotate(
-        f"target {_percent(target)}", (tokens[-1], 100 * target), (0, -4),
-        textcoords="offset points", ha="right", va="top", fontsize=8.5, color=theme.soft,
+        f"target {_percent(target)}",
+        (tokens[-1], 100 * target),
+        (0, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8.5,
+        color=theme.soft,
     )
     held, at = chosen["held_out"], chosen["held_out"]["visual"]
     spread = [[100 * (held["same"] - held["low"])], [100 * (held["high"] - held["same"])]]
     left.errorbar(
-        [at], [100 * held["same"]], spread, fmt="o", ms=11, mfc="none", mew=2, capsize=4,
-        color=theme.ink, label="chosen, held out", zorder=5,
+        [at],
+        [100 * held["same"]],
+        spread,
+        fmt="o",
+        ms=11,
+        mfc="none",
+        mew=2,
+        capsize=4,
+        color=theme.ink,
+        label="chosen, held out",
+        zorder=5,
     )
     left.set_ylim(max(0, min(same) - 2), 100.8)
     left.set(title="Agreement with unpruned, %")
     costs = [one for one in curve if one["cost"]]
     places = [one["search"]["visual"] for one in costs]
-    for key, hue, mark, label in (("time", blue, "o", "time to first token"), ("kv", teal, "s", "KV cache")):
-        right.plot(places, [100 * one["cost"][key] for one in costs], color=hue, lw=2, marker=mark,
-                   ms=4.5, label=label)
-        right.plot([at], [100 * chosen["cost"][key]], "o", ms=11, mfc="none", mew=2, color=theme.ink)
+    for key, hue, mark, label in (
+        ("time", blue, "o", "time to first token"),
+        ("kv", teal, "s", "KV cache"),
+    ):
+        right.plot(
+            places,
+            [100 * one["cost"][key] for one in costs],
+            color=hue,
+            lw=2,
+            marker=mark,
+            ms=4.5,
+            label=label,
+        )
+        right.plot(
+            [at], [100 * chosen["cost"][key]], "o", ms=11, mfc="none", mew=2, color=theme.ink
+        )
     right.axhline(100, color=theme.soft, lw=1, ls=(0, (4, 3)))
     right.set_ylim(0, None)
     right.set(title="Of the unpruned model's, %")
@@ -122,15 +156,26 @@ def _draw(document: dict[str, Any], theme: Theme) -> Any:
 
 def _table(document: dict[str, Any]) -> str:
     labels = document["unpruned"]["accuracy"] is not None
-    head = ["budget", "visual tokens", "same answer %", "held out %", "95 % interval",
-            "tokens alike %", "KL", "time %", "KV cache %"] + ["accuracy %"] * labels
+    head = [
+        "budget",
+        "visual tokens",
+        "same answer %",
+        "held out %",
+        "95 % interval",
+        "tokens alike %",
+        "KL",
+        "time %",
+        "KV cache %",
+    ] + ["accuracy %"] * labels
     rows = []
     marked = [("", one) for one in document["curve"]]
     marked += [("before the search: ", one) for one in document["tried"]]
     for mark, one in marked:
         seen, held, cost = one["search"], one["held_out"], one["cost"]
-        first = f"{mark}{one['budget']:g}"
-        first += " (chosen)" if one["settings"] == document["chosen"]["settings"] else ""
+        first = f"{mark}{one['budget']}"
+        first += (
+            " (chosen)" if repr(one["settings"]) == repr(document["chosen"]["settings"]) else ""
+        )
         row = [
             first,
             f"{seen['visual']:.1f}",
@@ -144,7 +189,7 @@ def _table(document: dict[str, Any]) -> str:
         ]
         rows.append(row + [_maybe(seen["accuracy"])] * labels)
     said = [
-        f"Budget {one['budget']:g} met the target on the searched half "
+        f"Budget {one['budget']} met the target on the searched half "
         f"({_percent(one['search']['same'])}) and not on the other one "
         f"({_percent(one['held_out']['same'])}): the choice went one step up."
         for one in document["refuted"]
@@ -176,7 +221,7 @@ def _kinds(document: dict[str, Any]) -> str:
         [name, *(_maybe(one["kinds"].get(name, {}).get("same")) for one in points)]
         for name in names
     ]
-    columns = ["kind", *(f"{one['budget']:g}" for one in points)]
+    columns = ["kind", *(f"{one['budget']}" for one in points)]
     return (
         paragraph("Of the chosen method, over both halves.")
         + _grid(head, rows)
@@ -189,9 +234,10 @@ def _changed(document: dict[str, Any], changed: Sequence[Any]) -> str:
     count = document["changed_count"]
     if not count:
         return paragraph(f"None of {total} answers changed.")
+    some = f", the {len(changed)} worst are shown" if len(changed) < count else ""
     lead = paragraph(
-        f"{count} of {total} answers changed{f', {len(changed)} are shown' * (len(changed) < count)}"
-        ". Bright: kept; first what enters the decoder, then what its filter leaves."
+        f"{count} of {total} answers changed{some}. Bright: kept; first what enters the decoder, "
+        "then what its filter leaves."
     )
     return lead + "".join(_one(one) for one in changed)
 
@@ -200,7 +246,7 @@ def _one(one: Any) -> str:
     shown = "".join(
         _kept(picture, name, kept)
         for picture in one.pictures
-        for name, kept in (picture.stages or (("the picture", None),))
+        for name, kept in (("the picture", None), *picture.stages)
     )
     facts = [("unpruned", one.unpruned), ("pruned", one.pruned)]
     facts += [("label", one.wanted)] if one.wanted is not None else []
@@ -212,20 +258,20 @@ def _one(one: Any) -> str:
     kind = f" · {escape(one.kind)}" if one.kind else ""
     return (
         '<article style="display:flex;flex-wrap:wrap;gap:1rem;border-top:1px solid var(--line);'
-        f'padding:1rem 0"><div style="display:flex;gap:.5rem">{shown}</div>'
+        f'padding:1rem 0"><div style="display:flex;flex-wrap:wrap;gap:.5rem">{shown}</div>'
         f'<div style="flex:1 1 16rem"><p><strong>{escape(one.question)}</strong></p>{said}'
-        f'<p class="note">{100 * one.tokens:.0f} % of the answer’s tokens alike, KL {one.kl:.3f}'
+        f'<p class="note">{100 * one.tokens:.0f} % of the tokens alike, KL {one.kl:.3f}'
         f"{kind}<br>{escape(one.where)}</p></div></article>"
     )
 
 
 def _kept(picture: Any, name: str, kept: Sequence[int] | None) -> str:
-    pixels = picture.pixels if kept is None else dim_dropped(
-        picture.pixels, kept, picture.grid, SIDE
+    pixels = (
+        picture.pixels if kept is None else dim_dropped(picture.pixels, kept, picture.grid, SIDE)
     )
     note = name if kept is None else f"{name}: {len(kept)} kept"
     return (
-        f'<figure style="margin:0;width:{SIDE // 2}px"><img alt="{escape(note)}" '
+        f'<figure style="margin:0;width:{SHOWN}px"><img alt="{escape(note)}" '
         f'src="data:image/jpeg;base64,{_jpeg(pixels)}"><figcaption>{escape(note)}</figcaption>'
         "</figure>"
     )
