@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from stsprune.errors import InvalidArgumentError
 
 from ..method import Method, find_method
-from .lines import Line, budget_line, ladder, planned_tokens, variants
+from .lines import STEP, Line, budget_line, ladder, planned_tokens, variants
 from .measure import Outcome
 from .search import first_look, smallest
 
@@ -127,7 +127,7 @@ def _widen(
             places = [
                 i
                 for i, one in enumerate(line.steps)
-                if planned_tokens(one, images, depth) < 0.98 * mine
+                if planned_tokens(one, images, depth) < mine / STEP**0.5
             ]
             if places:
                 below.append((option, line, places[-1]))
