@@ -15,7 +15,7 @@ import argparse
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from PIL import Image
@@ -150,6 +150,10 @@ def main() -> None:
             "smallest": least,
             "within_a_point": sum(run["fresh"] >= target - 0.01 for run in runs),
             "at_target": sum(run["fresh"] >= target for run in runs),
+            "most_over_smallest_here": max(run["budget"] / run["smallest_here"] for run in runs)
+            - 1,
+            "within_a_quarter": sum(run["budget"] <= 1.25 * least for run in runs),
+            "median_budget": median(run["budget"] for run in runs),
             "over_smallest_here": fmean(run["budget"] / run["smallest_here"] for run in runs) - 1,
             "mean_budget": fmean(run["budget"] for run in runs),
             "over_smallest": fmean(run["budget"] for run in runs) / least - 1,
