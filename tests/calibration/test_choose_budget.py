@@ -75,6 +75,7 @@ def test_other_settings_win_by_fewer_tokens():
     choice = chosen(better, wide=True)
     assert (choice.method.space, choice.method.budget) == (0.5, 13)
     assert choice.tried[0].space == STS(1).space
+    assert (SEARCH, repr(choice.line.steps[-1])) in better.asked  # the curve is whole
     same = Known([20] * 50, [20] * 50)
     assert chosen(same, wide=True).method == chosen(same).method
 

@@ -74,11 +74,18 @@ def choose(
         )
     images = measurer.visual_tokens()
     line = budget_line(name, settings, ladder(tokens), images, depth)
-    looks = first_look(line, lambda one: planned_tokens(one, images, depth) / fmean(images))
+
+    def share_kept(one: Method) -> float:
+        return planned_tokens(one, images, depth) / fmean(images)
+
+    looks = first_look(line, share_kept)
     place = smallest(line, looks, lambda methods: measure("budgets", SEARCH, methods), target)
     choice = Choice(line, len(line.steps) - 1 if place is None else place)
     if wide:
         _widen(choice, measure, name, settings, target, images, depth, ladder(tokens))
+        if choice.line is not line:
+            whole_curve = first_look(choice.line, share_kept)
+            measure("the curve", SEARCH, [choice.line.steps[i] for i in whole_curve])
     _verify(choice, measure, target)
     return choice
 
