@@ -16,6 +16,8 @@ ROOT = Path(stsprune.__file__).parent
 ALLOWED = {
     "errors": set(),
     "chat": set(),
+    "words": set(),
+    "recipes": {"errors", "method", "engine"},
     "selection": {"errors"},
     "method": {"errors", "selection"},
     "engine": {"errors", "selection", "method"},
@@ -23,11 +25,15 @@ ALLOWED = {
     "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic", "chat"},
     "viz": {"errors", "engine", "atomic"},
     "bench": {"errors", "atomic", "selection", "method", "engine"},
+    "calibration": {
+        *("errors", "selection", "method", "engine", "recipes"),
+        *("atomic", "images", "chat", "words", "viz"),
+    },
     # It times with the benchmark's clock and asks about the embedded scenes.
     "checking": {"errors", "method", "engine", "bench", "embedded"},
-    "serving": {"errors", "selection", "method", "engine"},
+    "serving": {"errors", "selection", "method", "engine", "recipes"},
     # A plugin opens any checkpoint and prunes it; it needs nothing of the package's own benchmark.
-    "lmms": {"errors", "method", "engine", "checkpoints", "images", "chat"},
+    "lmms": {"errors", "method", "engine", "checkpoints", "images", "chat", "recipes"},
 }
 
 

@@ -10,19 +10,23 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calibration import calibrate
     from .checking import check
     from .embedded import load_embedded
     from .engine import prune
     from .errors import StsPruneError
     from .method import STS, methods
+    from .recipes import load_recipe
     from .selection import energy, repulsion
 
 _HOMES = {
     "STS": "method",
     "StsPruneError": "errors",
+    "calibrate": "calibration",
     "check": "checking",
     "energy": "selection",
     "load_embedded": "embedded",
+    "load_recipe": "recipes",
     "methods": "method",
     "prune": "engine",
     "repulsion": "selection",
@@ -32,9 +36,11 @@ __all__ = [
     "STS",
     "StsPruneError",
     "__version__",
+    "calibrate",
     "check",
     "energy",
     "load_embedded",
+    "load_recipe",
     "methods",
     "prune",
     "repulsion",

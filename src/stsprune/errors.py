@@ -45,3 +45,7 @@ class NoGainWarning(UserWarning):
 
 class UntestedVersionWarning(UserWarning):
     """A library that stsprune builds on is newer than the newest that was tested."""
+
+
+class RecipeVersionWarning(UserWarning):
+    """A recipe was made with other versions than those that run."""

@@ -65,7 +65,7 @@ def test_random_prompts(family):
         except StsPruneError as error:
             refused = str(error)
         shown = sum(isinstance(part, str) for row in prompt for part in row)
-        if not shown:  # what goes on outside is the unpruned model's own business
+        if seed % 2 == 0:  # outside, the cache tells the model its offset
             forget(model)
         assert Snapshot(model) == before
         if refused is not None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Setup:
     """What is compared; none of it may change when a run is resumed.
 
     budgets: visual tokens per decoder layer on average; batches: equal prompts at once; layers:
-    decoder layers, None = all; new_tokens: length of an answer, at least 2.
+    decoder layers, None = all; new_tokens: length of an answer, at least 2; settings: of methods
+    that are not at their defaults.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Setup:
     budgets: tuple[int, ...]
     batches: tuple[int, ...]
     new_tokens: int
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plain = tuple(check_budget(budget, "budgets") for budget in self.budgets)
@@ -52,6 +54,8 @@ class Setup:
     def as_json(self) -> dict[str, Any]:
         """As it comes back from a file."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.settings:
+            del plain["settings"]  # runs of before there were any go on
         return plain
 
 
@@ -189,7 +193,7 @@ def _rounds(
 ) -> None:
     runners = []
     for name, budget in _entries(setup):
-        runner = _warm(group, scene, name, budget)
+        runner = _warm(group, scene, name, budget, setup.settings.get(name, {}))
         if runner is None:
             advance(effort.rounds)
             continue
@@ -210,7 +214,11 @@ def _rounds(
 
 
 def _warm(
-    group: dict[str, Any], scene: Scene, name: str, budget: int | None
+    group: dict[str, Any],
+    scene: Scene,
+    name: str,
+    budget: int | None,
+    settings: dict[str, Any],
 ) -> tuple[Contestant, list[dict[str, float]]] | None:
     """A contestant that has run twice, and its rows in the group; None where it cannot take part.
 
@@ -220,7 +228,9 @@ def _warm(
     if any((one["name"], one["budget"]) == (name, budget) for one in refused):
         return None
     try:
-        made = methods()[name](budget) if name in methods() and budget is not None else None
+        made = None
+        if name in methods() and budget is not None:
+            made = methods()[name](budget, **settings)
         contestant = Contestant(name, scene, scene.tokens if budget is None else budget, made)
         contestant.warm()
         contestant.run(answer=False)

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, bench, check, demo, eval, export, methods, models, tune
+from . import ask, bench, calibrate, check, demo, eval, export, methods, models, tune
 from .output import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -42,6 +42,7 @@ app.command()(check.check)
 app.command("eval")(eval.evaluate)
 app.command()(tune.tune)
 app.command()(bench.bench)
+app.command()(calibrate.calibrate)
 app.command()(methods.methods)
 app.command()(models.models)
 app.command()(export.export)

@@ -12,9 +12,11 @@ from .pick import pick_method
 from .picture import save_run
 from .question import check_text, check_words
 from .quiet import quiet_transformers
+from .recipe import pick_recipe
 
 
 def ask(
+    given: typer.Context,
     image: Annotated[str, typer.Argument(help="A PNG, JPEG, WEBP, GIF, BMP or TIFF file.")],
     question: Annotated[str, typer.Argument(help="What to ask, in quotes.")],
     model: Annotated[
@@ -27,6 +29,12 @@ def ask(
         str,
         typer.Option(help="Visual tokens per decoder layer on average: 64, or a fraction: 0.25."),
     ] = "64",
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe.json of `stsprune calibrate`: method and budget.")
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     show: Annotated[
         str | None, typer.Option(help="Write a picture of what each stage kept.")
     ] = None,
@@ -41,10 +49,13 @@ def ask(
     from stsprune.viz import check_target
 
     tokens = read_budget(budget)
+    found = pick_recipe(recipe, given, "method", "budget")
     if show is not None:
         check_target(show)
     picture = load_image(image)
     pruner = pick_method(method, tokens)
+    if found is not None:
+        pruner, tokens, method = found.method, found.method.budget, found.method_name
 
     from stsprune.checkpoints import load_checkpoint
 
@@ -52,8 +63,18 @@ def ask(
 
     quiet_transformers()
     vlm, processor = load_checkpoint(model)
+    if found is not None and not any_model:
+        found.check_model(vlm)
     check_words(processor, question)
-    result = run(vlm, processor, picture, question, pruner, max_new_tokens=max_new_tokens)
+    result = run(
+        vlm,
+        processor,
+        picture,
+        question,
+        pruner,
+        max_new_tokens=max_new_tokens,
+        positions="original" if found is None else found.positions,
+    )
     if show is not None:
         save_run(show, vlm, processor, picture, question, result)
     if as_json:

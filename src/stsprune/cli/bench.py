@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from stsprune.errors import InvalidArgumentError
+
 from .loading import check_dtype
 from .output import print_json
 from .quiet import quiet_transformers
 
 
 def bench(
+    given: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="geometry:NAME, a folder, a hub id or embedded.")
     ] = None,
@@ -25,6 +28,12 @@ def bench(
     budgets: Annotated[
         str | None, typer.Option("--budgets", "--budget", help="Tokens or fractions, with commas.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe.json: its method, settings and budget.")
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     batch: Annotated[str | None, typer.Option(help="Prompts at once, with commas.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Prefills of everybody.")] = None,
     answers: Annotated[int | None, typer.Option(min=1, help="Whole answers of everybody.")] = None,
@@ -50,17 +59,27 @@ def bench(
     from .budget import whole_numbers
     from .pick import pick_names
     from .progress import answering
+    from .recipe import pick_recipe
     from .speed import print_batches, print_first, save_report
 
     quiet_transformers()
     chosen, device = pick_preset(preset)
     name, dtype = model or chosen.model, dtype or chosen.dtype
     check_dtype(dtype)
-    names = tuple(pick_names(methods, ablations=False))
+    found = pick_recipe(recipe, given, "methods", "budgets")
+    names = tuple(pick_names(methods, ablations=False) if found is None else [found.method_name])
     session.check_names(names)
     batches = whole_numbers("batch", batch or chosen.batch)
     session.check_batches(batches)
     network = _load(name, device, dtype, layers)
+    if found is not None:
+        if found.positions != "original":
+            raise InvalidArgumentError(
+                f"{found.source} must be of original positions: bench times no others"
+            )
+        if not any_model:
+            found.check_model(network)
+        budgets = str(found.method.budget)
     setup = session.Setup(
         model=name,
         device=device,
@@ -71,6 +90,7 @@ def bench(
         budgets=_budgets(budgets, name, network),
         batches=batches,
         new_tokens=tokens,
+        settings={} if found is None else {found.method_name: found.settings()},
     )
     effort = session.Effort(
         rounds or chosen.rounds,

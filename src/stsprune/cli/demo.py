@@ -66,7 +66,7 @@ def _answers(model: Any, processor: Any, pixels: Any, asked: list, method: Any) 
     from .runs import run
 
     image = _pil(pixels)
-    longest = {"max_new_tokens": 4}  # the answers are words
+    longest: Any = {"max_new_tokens": 4}  # the answers are words
     run(model, processor, image, asked[0].text, method, **longest)  # warm-up
     return [run(model, processor, image, q.text, method, **longest, repeats=3) for q in asked]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    given: typer.Context,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     scenes: Annotated[int, typer.Option(min=1, help="Pictures, eight questions each.")] = 300,
     method: Annotated[str, typer.Option(help="Names, with commas, or all.")] = "all",
@@ -22,6 +23,13 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of methods with a seed.")] = 3,
     positions: Annotated[str, typer.Option(help="original or compact.")] = "original",
     settings: Annotated[str, typer.Option(help="tuned (on validation) or default.")] = "tuned",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A recipe.json: its method with its settings, all at its budget."),
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     processes: Annotated[int, typer.Option(min=1, help="Processes at work.")] = 2,
     out: Annotated[
         Path, typer.Option(help="Folder of results and report; resumed when it exists.")
@@ -30,17 +38,20 @@ def evaluate(
 ) -> None:
     """Compare methods on SceneQA with the embedded model; writes tables, plots and a report."""
     from stsprune.atomic import write_json, write_text
+    from stsprune.embedded import load_embedded
     from stsprune.engine.prune import POSITIONS
     from stsprune.errors import InvalidArgumentError
     from stsprune.evaluation.gallery import gallery
     from stsprune.evaluation.jobs import make_jobs, tuned_settings
     from stsprune.evaluation.runner import Setup, missing, model_shape, open_folder, run
     from stsprune.evaluation.summary import as_csv, summarise
+    from stsprune.selection.budget import kept_tokens
     from stsprune.viz.report import save_report
 
     from .budget import token_budgets
     from .pick import is_ablation, pick_names
     from .progress import answering
+    from .recipe import pick_recipe
     from .versions import versions
 
     for name, value, allowed in (
@@ -50,11 +61,19 @@ def evaluate(
     ):
         if value not in allowed:
             raise InvalidArgumentError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
+    found = pick_recipe(recipe, given, "budget", "positions")
     quiet_transformers()
     names = pick_names(method)
     shape = model_shape()
     budgets = token_budgets(budget, shape[0])
     chosen = tuned_settings() if settings == "tuned" else {}
+    if found is not None:
+        if not any_model:
+            found.check_model(load_embedded()[0])
+        names = list(dict.fromkeys([*names, found.method_name]))
+        budgets = [kept_tokens(found.method.budget, shape[0])]
+        chosen = {**chosen, found.method_name: found.settings()}
+        positions = found.positions
     jobs, refused = make_jobs(names, budgets, *shape, seeds, chosen)
     setup = Setup(split, scenes, positions)
     open_folder(out, setup)
@@ -68,6 +87,8 @@ def evaluate(
         f"stsprune eval --split {split} --scenes {scenes} --method {method} --budget {budget} "
         f"--seeds {seeds} --positions {positions} --settings {settings}"
     )
+    if found is not None:
+        document["command"] += f" --recipe {recipe}"
     document |= {"settings": settings, "seeds": seeds, "versions": versions()}
     document["ablations"] = [name for name in names if is_ablation(name)]
     write_json(out / "summary.json", document)

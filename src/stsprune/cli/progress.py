@@ -15,6 +15,7 @@ class Answering:
 
     def start(self, text: str, total: int) -> None:
         """A new line of `total` answers."""
+        self._bar.start()  # not before: an error before any work is one line
         self._task = self._bar.add_task(text, total=total)
 
     def advance(self, count: int) -> None:
@@ -41,5 +42,9 @@ def answering() -> Iterator[Answering]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    bar = Progress(*columns, console=Console(stderr=True))
+    try:
         yield Answering(bar)
+    finally:
+        if bar.live.is_started:
+            bar.stop()

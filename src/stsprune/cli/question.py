@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stsprune.chat import image_question, lacks_first_token, write_prompt
 from stsprune.errors import InvalidArgumentError
+from stsprune.words import unknown_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,14 +23,9 @@ def check_words(processor: Any, question: str) -> None:
     marker = getattr(processor, "image_token", None)
     if marker and marker in question:
         raise InvalidArgumentError(f"question must not contain the image marker {marker!r}")
-    tokenizer = processor.tokenizer
-    if tokenizer.unk_token_id is None or not tokenizer.is_fast:
-        return
-    coded = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
-    spans = zip(coded["input_ids"], coded["offset_mapping"], strict=True)
-    unknown = [question[a:b] for token, (a, b) in spans if token == tokenizer.unk_token_id]
+    unknown = unknown_words(processor.tokenizer, question)
     if unknown:
-        words = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+        words = ", ".join(repr(word) for word in unknown)
         raise InvalidArgumentError(f"question holds words that the model does not know: {words}")
 
 

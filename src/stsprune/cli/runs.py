@@ -53,6 +53,7 @@ def run(
     *,
     max_new_tokens: int = 64,
     repeats: int = 1,
+    positions: str = "original",
 ) -> Run:
     """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times.
 
@@ -72,7 +73,7 @@ def run(
     total = int(sum(mark.sum() for mark in marks))
     layers: int = model.config.get_text_config().num_hidden_layers
     context: AbstractContextManager[Any] = (
-        nullcontext() if method is None else stsprune.prune(model, method)
+        nullcontext() if method is None else stsprune.prune(model, method, positions=positions)
     )
     with torch.inference_mode(), context as trace:
         times, cache = [], None

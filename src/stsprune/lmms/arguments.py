@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from stsprune.engine.prune import POSITIONS
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 from stsprune.method import Method, find_method
+from stsprune.recipes import Recipe, read_recipe
 
 UNPRUNED = "none"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -22,7 +23,8 @@ class Arguments:
     pretrained: "embedded", a folder or a hub id; method: None = unpruned; positions: see
     `stsprune.prune`; batch_size: prompts at once; device: None = the GPU if there is one;
     attn_implementation: None = transformers' choice; min_pixels, max_pixels: of an image, for
-    processors that know them (Qwen-VL).
+    processors that know them (Qwen-VL); recipe: a file of `stsprune calibrate` in the place of
+    method, budget and settings; any_model: take it for another model, too.
     """
 
     pretrained: str
@@ -34,6 +36,8 @@ class Arguments:
     attn_implementation: str | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    recipe: Recipe | None = None
+    any_model: bool = False
 
 
 def read_arguments(given: Mapping[str, Any]) -> Arguments:
@@ -48,7 +52,12 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
             "llava-hf/llava-1.5-7b-hf"
         )
     own = {f.name: values.pop(f.name) for f in fields(Arguments) if f.name in values}
-    own["method"] = read_method(str(own.get("method", "sts")), values)
+    if own.get("recipe") is not None:
+        own |= _from_recipe(own, values)
+    elif "any_model" in own:
+        raise InvalidArgumentError("any_model must not be given without recipe")
+    else:
+        own["method"] = read_method(str(own.get("method", "sts")), values)
     own["pretrained"] = str(own["pretrained"])
     for name in ("batch_size", "min_pixels", "max_pixels"):
         if name in own:
@@ -65,6 +74,22 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     if low is not None and high is not None and low > high:
         raise InvalidArgumentError(f"min_pixels must be at most max_pixels={high}, got {low}")
     return arguments
+
+
+def _from_recipe(own: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says. Raises InvalidArgumentError where it is said again beside it."""
+    beside = [*(["method"] if "method" in own else []), *settings]
+    if beside:
+        raise InvalidArgumentError(f"{beside[0]} must not be given with recipe, which has its own")
+    if not isinstance(own.get("any_model", False), bool):
+        raise InvalidArgumentError(f"any_model must be True or False, got {own['any_model']!r}")
+    recipe = read_recipe(str(own["recipe"]))
+    recipe.warn_versions()
+    return {
+        "recipe": recipe,
+        "method": recipe.method,
+        "positions": own.get("positions", recipe.positions),
+    }
 
 
 def read_method(name: str, settings: Mapping[str, Any]) -> Method | None:

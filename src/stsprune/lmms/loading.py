@@ -37,6 +37,8 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
         dtype=arguments.dtype,
         attn_implementation=arguments.attn_implementation,
     )
+    if arguments.recipe is not None and not arguments.any_model:
+        arguments.recipe.check_model(model)
     processor = processor or own
     processor.tokenizer.padding_side = "left"  # generation goes on at the right
     if processor.tokenizer.pad_token is None:

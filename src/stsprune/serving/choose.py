@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from stsprune.engine.visual import Visual
 from stsprune.selection.attention import peak_scores, top_indices
 from stsprune.selection.budget import kept_tokens
-from stsprune.selection.repulsion import repulsion
+from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
 
 #: Tokens that structure keeps over the budget, for semantics to choose from.
 RATIO = 1.75
@@ -26,12 +27,18 @@ def choose(
     visuals: Sequence[Visual],
     budget: int | float,
     texts: Sequence[Tensor] | None = None,
+    *,
+    space: float = SPACE,
+    exponent: float = EXPONENT,
+    eps: float = EPS,
 ) -> list[Tensor]:
     """The placeholders of every image that stay, ascending, int64 [K] each.
 
     features: per image [length, Dim], as they enter the language model; texts: per image [T, Dim],
-    embeddings of the prompt's text, to choose by the question too.
+    embeddings of the prompt's text, to choose by the question too; space, exponent, eps: see
+    `stsprune.repulsion`.
     """
+    how: dict[str, Any] = {"space": space, "exponent": exponent, "eps": eps}
     out: list[Tensor] = [torch.empty(0)] * len(features)
     for visual in dict.fromkeys(visuals):
         mine = [i for i, other in enumerate(visuals) if other == visual]
@@ -41,10 +48,10 @@ def choose(
         tokens = torch.stack([features[i][offsets] for i in mine]).float()
         places = visual.positions().to(device)
         if texts is None:
-            chosen = repulsion(tokens, places, keep)
+            chosen = repulsion(tokens, places, keep, **how)
         else:
             wide = min(visual.tokens, round(RATIO * keep))
-            spread = repulsion(tokens, places, wide)
+            spread = repulsion(tokens, places, wide, **how)
             chosen = torch.cat(
                 [
                     _asked(tokens[row], spread[row], texts[i].float(), keep)

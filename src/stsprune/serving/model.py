@@ -57,7 +57,15 @@ class PrunedModel:
         if self.settings.semantics:
             embed = self.language_model.embed_input_ids  # type: ignore[attr-defined]
             texts = [embed(one.to(features[0].device)) for one in text]
-        kept = choose(features, visuals, self.settings.budget, texts)
+        kept = choose(
+            features,
+            visuals,
+            self.settings.budget,
+            texts,
+            space=self.settings.space,
+            exponent=self.settings.exponent,
+            eps=self.settings.eps,
+        )
         if self.settings.compact:
             return [one[places] for one, places in zip(rows, kept, strict=True)]
         return [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from stsprune.errors import UnsupportedModeError
+from stsprune.recipes import read_recipe
 
-from .settings import BUDGET, read_settings
+from .settings import BUDGET, left_out, read_settings
 
 #: Releases of vLLM whose classes the pruning classes were written and tested against.
 VERSIONS = ("0.32",)
@@ -21,6 +23,11 @@ def register() -> None:
     settings = read_settings(os.environ)
     if settings is None:
         return
+    if settings.recipe is not None:
+        recipe = read_recipe(settings.recipe)
+        recipe.warn_versions()
+        if left_out(recipe):
+            logging.getLogger("stsprune.serving").warning(left_out(recipe))
     import vllm
 
     check_version(vllm.__version__)

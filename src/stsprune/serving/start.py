@@ -11,7 +11,7 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 
 from .families import SERVED, ServedFamily
-from .settings import BUDGET, POSITIONS, UNPRUNED, Settings, read_settings
+from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, Settings, read_settings
 
 #: Rows of vLLM's table of rotary angles for mRoPE over the model's longest prompt.
 _MROPE_ROWS = 4
@@ -85,6 +85,11 @@ def refusal(architecture: str, before: Any) -> type:
 
 def check_model(family: ServedFamily, settings: Settings, model_config: Any) -> None:
     """Raises UnsupportedModelError or UnsupportedModeError for what pruning would get wrong."""
+    if settings.architecture not in (None, family.architecture):
+        raise InvalidArgumentError(
+            f"{RECIPE} must be of a {family.architecture}, {settings.recipe!r} is for a "
+            f"{settings.architecture}; {MODEL}=any allows it"
+        )
     family.check(model_config.hf_config)
     multimodal = model_config.multimodal_config
     if multimodal is None:

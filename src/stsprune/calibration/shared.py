@@ -1,0 +1,81 @@
+"""What all methods share of a batch: encoded pictures and the order of the structure stage."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from ..engine.families import family_of
+from ..method import STS
+from ..method.base import Method, VisualTokens
+from ..method.wrapped import Wrapped
+
+Outputs = dict[str, Any]
+
+
+@contextmanager
+def encoded_once(model: Any, outputs: Outputs) -> Iterator[None]:
+    """The model's encoder answers from `outputs` where it can and fills them where it must.
+
+    outputs: of one batch, by the encoder's name; every call inside must be about that batch. The
+    engine wraps the same functions inside `prune` and sees the pictures' shapes as ever.
+    """
+    family = family_of(model)
+    inner = family.inner(model)
+    with ExitStack() as undo:
+        for kind in family.modalities:
+            name = f"get_{kind}_features"
+            own = inner.__dict__.get(name)
+            inner.__dict__[name] = _kept(getattr(inner, name), name, outputs)
+            if own is None:
+                undo.callback(inner.__dict__.pop, name)
+            else:
+                undo.callback(inner.__dict__.__setitem__, name, own)
+        yield
+
+
+def _kept(original: Callable[..., Any], name: str, outputs: Outputs) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def encode(*args: Any, **kwargs: Any) -> Any:
+        if name not in outputs:
+            outputs[name] = original(*args, **kwargs)
+        return outputs[name]
+
+    return encode
+
+
+class Nested(Wrapped):
+    """STS whose order of sampling is computed once: the first K of it are its choice of K.
+
+    orders: of one batch; what is there already is cut, what is not is added.
+    """
+
+    def __init__(self, inner: Method, orders: dict[Any, Tensor]) -> None:
+        super().__init__(inner)
+        self.orders = orders
+
+    def select(self, visual: VisualTokens, keep: int) -> Tensor:
+        """See `Method.select`."""
+        inner = self.inner
+        if type(inner) is not STS:
+            return inner.select(visual, keep)
+        key = (inner.space, inner.exponent, inner.eps, visual.grid, visual.images)
+        order = self.orders.get(key)
+        if order is None or order.shape[1] < keep:
+            order = self.orders[key] = inner.select(visual, keep)
+        return order[:, :keep]
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes of all tensors in nested lists, tuples and mappings."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(bytes_of(one) for one in value.values())
+    if isinstance(value, list | tuple):
+        return sum(bytes_of(one) for one in value)
+    return 0
