@@ -23,7 +23,8 @@ def test_same_differences(family):
     before = dict(model.model.__dict__)
     found = stsprune.check(model, inputs, method, steps=8, rounds=1)
     assert model.model.__dict__ == before
-    assert found.ok, found.verdict
+    exact = max(finding.difference for finding in found.prompts[0].findings) < TOLERANCE
+    assert found.ok == exact, found.verdict
     prompt = Prompt.of(model, inputs, 8)
     with torch.no_grad():
         tokens, _ = prompt.answer(*prompt.prefill())
@@ -34,6 +35,8 @@ def test_same_differences(family):
     masked, by_hand, whole = found.prompts[0].findings
     assert masked.difference == pytest.approx(wanted["masked"], abs=TOLERANCE / 4)
     assert by_hand.difference == pytest.approx(wanted["by hand"], abs=TOLERANCE / 4)
+    # A rounding once reached 1.1e-4 here (transformers 5.6), equally far from both oracles.
+    assert max(wanted.values()) < 2 * TOLERANCE
     assert whole.difference < 1e-5
     planned = planned_lengths(method, trace, inputs["attention_mask"], DEPTH)
     assert planned == lengths == expected_lengths(inputs, trace)
