@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from stsprune.errors import StsPruneError
 
 from . import ask, bench, calibrate, check, demo, eval, export, methods, models, tune
-from .output import one_line
+from .terminal import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
 

@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .output import print_json, short_bytes
-from .pick import pick_method
-from .picture import save_run
-from .question import check_text, check_words
-from .quiet import quiet_transformers
-from .recipe import pick_recipe
+from .answer import check_text, check_words, save_run
+from .arguments import pick_method, pick_recipe
+from .terminal import print_json, quiet_transformers, short_bytes
 
 
 def ask(
@@ -59,7 +56,7 @@ def ask(
 
     from stsprune.checkpoints import load_checkpoint
 
-    from .runs import run
+    from .answer import run
 
     quiet_transformers()
     vlm, processor = load_checkpoint(model)

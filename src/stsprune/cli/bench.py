@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stsprune.errors import InvalidArgumentError
 
-from .loading import check_dtype
-from .output import print_json
-from .quiet import quiet_transformers
+from .arguments import check_dtype
+from .terminal import print_json, print_table, quiet_transformers
+
+if TYPE_CHECKING:
+    from stsprune.bench.tables import Table
 
 
 def bench(
@@ -56,11 +58,8 @@ def bench(
     from stsprune.bench.prepare import prepare
     from stsprune.bench.presets import pick_preset
 
-    from .budget import whole_numbers
-    from .pick import pick_names
-    from .progress import answering
-    from .recipe import pick_recipe
-    from .speed import print_batches, print_first, save_report
+    from .arguments import pick_names, pick_recipe, whole_numbers
+    from .terminal import answering
 
     quiet_transformers()
     chosen, device = pick_preset(preset)
@@ -138,7 +137,7 @@ def _budgets(text: str | None, name: str, network: Any) -> tuple[int, ...]:
     from stsprune.bench.geometry import PREFIX, find
     from stsprune.bench.session import check_budgets
 
-    from .budget import token_budgets
+    from .arguments import token_budgets
 
     visual = Scene.of(network, 1, 2).tokens
     if text is not None:
@@ -149,3 +148,43 @@ def _budgets(text: str | None, name: str, network: Any) -> tuple[int, ...]:
         budgets = tuple(max(1, visual * share // 9) for share in (3, 2, 1))
     check_budgets(budgets, visual)
     return budgets
+
+
+def print_first(document: dict[str, Any]) -> None:
+    """What is known before the rounds: the ceiling comes first."""
+    from stsprune.bench.tables import first_tables
+
+    for table in first_tables(document):
+        _print(table)
+
+
+def print_batches(document: dict[str, Any]) -> None:
+    """What the rounds gave."""
+    from stsprune.bench.summary import summarise
+    from stsprune.bench.tables import batch_tables
+
+    for group in summarise(document):
+        for table in batch_tables(group):
+            _print(table)
+
+
+def save_report(folder: Path, document: dict[str, Any]) -> None:
+    """Write report.md and, where anything was measured, bench.png."""
+    from stsprune.atomic import write_bytes, write_text
+    from stsprune.bench.summary import summarise
+    from stsprune.bench.tables import batch_tables, first_tables, heading, markdown
+    from stsprune.viz.speed import speed_picture
+
+    groups = summarise(document)
+    if not groups:
+        return
+    tables = [*first_tables(document), *(t for group in groups for t in batch_tables(group))]
+    write_text(folder / "report.md", f"{heading(document)}\n\n{markdown(tables)}")
+    write_bytes(folder / "bench.png", speed_picture(groups, heading(document)))
+
+
+def _print(table: Table) -> None:
+    print_table(table.title, table.columns, table.rows)
+    for note in table.notes:
+        typer.echo(f"  {note}")
+    typer.echo()

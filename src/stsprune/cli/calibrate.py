@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import print_json, print_table, short_bytes
-from .quiet import quiet_transformers
+from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
     from stsprune.calibration import Calibration, Point
@@ -42,7 +41,7 @@ def calibrate(
     from stsprune.errors import InvalidArgumentError
     from stsprune.method import find_method
 
-    from .progress import answering
+    from .terminal import answering
 
     # Everything that can be wrong without the model is found before it is loaded.
     check_target(target)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .loading import check_attention, check_device, check_dtype
-from .output import print_json, print_table, short_bytes
-from .question import build_inputs, check_text, check_words
-from .quiet import quiet_transformers
+from .answer import build_inputs, check_text, check_words
+from .arguments import check_attention, check_device, check_dtype
+from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
     from stsprune.checking import Check, Pace
@@ -57,7 +56,7 @@ def check(
     from stsprune.method import find_method
     from stsprune.selection.budget import read_budget
 
-    from .progress import answering
+    from .terminal import answering
 
     pruner = find_method(method)(budget=read_budget(budget))
     if question is not None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import print_json, print_table, short_bytes
-from .picture import save_run
-from .quiet import quiet_transformers
+from .answer import save_run
+from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
-    from .runs import Run
+    from .answer import Run
 
 #: Shares of the visual tokens that are left, as in the field's tables (192, 128, 64 of 576).
 SHARES = (1 / 3, 2 / 9, 1 / 9)
@@ -63,7 +62,7 @@ def _pil(pixels: Any) -> Any:
 
 
 def _answers(model: Any, processor: Any, pixels: Any, asked: list, method: Any) -> list[Run]:
-    from .runs import run
+    from .answer import run
 
     image = _pil(pixels)
     longest: Any = {"max_new_tokens": 4}  # the answers are words

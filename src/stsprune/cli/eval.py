@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .output import print_json, print_table
-from .quiet import quiet_transformers
+import stsprune
+
+from .terminal import print_json, print_table, quiet_transformers
 
 if TYPE_CHECKING:
     from stsprune.viz.rows import Document
@@ -48,11 +51,8 @@ def evaluate(
     from stsprune.selection.budget import kept_tokens
     from stsprune.viz.report import save_report
 
-    from .budget import token_budgets
-    from .pick import is_ablation, pick_names
-    from .progress import answering
-    from .recipe import pick_recipe
-    from .versions import versions
+    from .arguments import is_ablation, pick_names, pick_recipe, token_budgets
+    from .terminal import answering
 
     for name, value, allowed in (
         ("split", split, ("validation", "test")),
@@ -159,3 +159,13 @@ def _percents(accuracy: dict[str, list[float]], families: list[str]) -> list[str
 
 def _stars(p: float) -> str:
     return " " + "*" * sum(p < level for level in (0.05, 0.01, 0.001)) if p < 0.05 else ""
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of this package and of what its figures depend on."""
+    return {
+        "stsprune": stsprune.__version__,
+        **{name: version(name) for name in ("torch", "transformers", "numpy")},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }

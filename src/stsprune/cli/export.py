@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .quiet import quiet_transformers
+from .terminal import quiet_transformers
 
 
 def export(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .output import print_json, print_table
+from .terminal import print_json, print_table
 
 
 def methods(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import print_json, print_table
+from .terminal import print_json, print_table
 
 TAIL = "ForConditionalGeneration"
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import print_table
-from .quiet import quiet_transformers
+from .terminal import print_table, quiet_transformers
 
 
 def tune(
@@ -25,8 +24,8 @@ def tune(
     from stsprune.evaluation.tune import best_trial, rounds, search
     from stsprune.method import methods
 
-    from .budget import token_budgets
-    from .progress import answering
+    from .arguments import token_budgets
+    from .terminal import answering
 
     quiet_transformers()
     names = list(methods()) if method == "all" else method.split(",")
