@@ -521,6 +521,11 @@ KITS: dict[str, Kit] = {
     ),
 }
 
+from zoo_hybrids import HYBRIDS  # noqa: E402
+
+#: A class that an older transformers does not have is left out there.
+KITS |= {name: kit for name, kit in HYBRIDS.items() if hasattr(transformers, kit.model)}
+
 
 @cache
 def shared(name: str, attention: str = "sdpa") -> Any:

@@ -24,8 +24,9 @@ from .families import Family
 from .gain import LIMIT
 from .guards import check_generate, check_inputs, check_model
 from .layout import Layout, lay_out, read_ids
+from .mixers import attentions, check_later, check_rows, scoring_layers
 from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
-from .plans import Settings, expected_gain, plan_images, plan_shares
+from .plans import Settings, expected_gain, plan_images, plan_shares, row_lengths
 from .stages import Reading
 from .trace import Trace
 
@@ -51,7 +52,8 @@ class Hooks:
         self.inner, self.decoder = family.inner(model), family.decoder(model)
         self.depth = len(self.decoder.layers)
         self.encoding = Encoding(model, family, settings.method)
-        self.capture = Capture([layer.self_attn for layer in self.decoder.layers], self._read)
+        self.scoring = scoring_layers(self.decoder)
+        self.capture = Capture(attentions(self.decoder), self._read)
         self.signature = inspect.signature(self.inner.forward)
         self.trace = Trace()
         self.caches: weakref.WeakSet[PrunedCache] = weakref.WeakSet()
@@ -124,7 +126,7 @@ class Hooks:
             return
         plans = None
         if self.settings.budget_total is None:
-            plans = plan_images(self.settings.method, layout, self.depth)
+            plans = plan_images(self.settings.method, layout, self.depth, self.scoring)
         self.call = _Call(arguments, layout, plans)
 
     def _arguments(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +148,7 @@ class Hooks:
         embeds = kwargs["inputs_embeds"]
         mask = None if call is None else call.arguments.get("attention_mask")
         _note_later(cache, mask, embeds)
+        check_later(self.decoder, cache.later)
         self.current = self._behind(cache, embeds.shape[1])
         return args, kwargs | {"attention_mask": None}
 
@@ -167,8 +170,15 @@ class Hooks:
             if plans is None:
                 assert settings.budget_total is not None
                 layout, plans = plan_shares(
-                    settings.method, layout, settings.budget_total, embeds, self.depth
+                    settings.method,
+                    layout,
+                    settings.budget_total,
+                    embeds,
+                    self.depth,
+                    self.scoring,
                 )
+            if not fresh:
+                check_rows(self.decoder, row_lengths(layout, plans, self.depth))
             prompt = Prompt(
                 layout,
                 plans,

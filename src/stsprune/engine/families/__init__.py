@@ -9,6 +9,7 @@ from stsprune.errors import InvalidTypeError, UnsupportedModelError
 from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
 from .gemma import Gemma3
+from .hybrids import Lfm2VL, Qwen35, Qwen35Moe
 from .idefics import Idefics3, SmolVLM
 from .internvl import InternVL
 from .llava import Llava
@@ -29,6 +30,9 @@ _ALL: tuple[Family, ...] = (
     SmolVLM(),
     Gemma3(),
     Mistral3(),
+    Qwen35(),
+    Qwen35Moe(),
+    Lfm2VL(),
 )
 
 #: transformers class name -> adapter

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ..cache import PrunedCache, group_of
-from ..masks import layer_mask, window_of, windowed
+from ..masks import layer_mask, windowed
+from ..mixers import attends, kind_of
 from ..rotary import rotary
 from ..stages import Reading
 
@@ -37,8 +38,8 @@ class Decode:
         self, layer: int, hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """See `Pass`: the group's mask and positions."""
-        window = window_of(self.decoder.config, layer)
-        key = (group_of(self.cache.groups, layer), window, hidden.device)
+        kind = kind_of(self.decoder.config, layer)
+        key = (group_of(self.cache.groups, layer), kind, hidden.device)
         if key not in self._ready:
             self._ready[key] = self._prepare(layer, hidden, kwargs)
         return hidden, kwargs | self._ready[key]
@@ -48,6 +49,8 @@ class Decode:
 
     def _prepare(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         cache, config = self.cache, self.decoder.config
+        if not attends(config, layer):
+            return {"attention_mask": None}  # rows of one turn are of equal length: `check_rows`
         group = cache.group_of(layer)
         extra = cache.get_query_offset(layer) + hidden.shape[1] - group.width
         keys = cache.span_with(group, extra)

@@ -18,6 +18,7 @@ from ..cache import Group, HeldImages, PrunedCache, group_of
 from ..deepstack import Deepstack
 from ..layout import Bucket, Layout
 from ..masks import layer_mask, window_of, windowed
+from ..mixers import kind_of
 from ..plans import Settings
 from ..rotary import rotary
 from ..stages import Candidates, Reading, semantic_stage, structure_stage
@@ -124,8 +125,8 @@ class Prefill:
             before = self.table.place
             self._regroup(layer)
             hidden = take_rows(hidden, self._local(before, hidden))
-        window = window_of(self.decoder.config, layer)
-        key = (self._group(layer).first, window, hidden.device)
+        kind = kind_of(self.decoder.config, layer)
+        key = (self._group(layer).first, kind, hidden.device)
         if key not in self._ready:
             self._ready[key] = self._prepare(layer, hidden, kwargs)
         return hidden, kwargs | self._ready[key]
