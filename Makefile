@@ -15,9 +15,9 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-# tests/engine under the oldest release and the newest that pip finds (.venv has one between).
+# tests/engine under the oldest release, two between and the newest that pip finds.
 test-matrix: $(READY)
-	$(BIN)/python tests/matrix.py 5.19.0 newest
+	$(BIN)/python tests/matrix.py 5.6.0 5.12.0 5.19.0 newest
 
 # What tomorrow brings: the newest release and pre-release.
 test-next: $(READY)

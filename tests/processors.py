@@ -12,6 +12,7 @@ from typing import Any
 
 import transformers
 from PIL import Image
+from releases import need_pil_idefics
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from zoo import END, FAKE, IMAGE, NEWLINE, PAD, PINPOINTS, START, TAG, VOCABULARY
 
@@ -98,6 +99,7 @@ def llava_next() -> Any:
 
 
 def idefics() -> Any:
+    need_pil_idefics()
     images = transformers.Idefics3ImageProcessorPil(
         size={"longest_edge": 48}, max_image_size={"longest_edge": 24}
     )

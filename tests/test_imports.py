@@ -23,6 +23,8 @@ ALLOWED = {
     "evaluation": {"errors", "selection", "method", "engine", "embedded", "atomic", "chat"},
     "viz": {"errors", "engine", "atomic"},
     "bench": {"errors", "atomic", "selection", "method", "engine"},
+    # It times with the benchmark's clock and asks about the embedded scenes.
+    "checking": {"errors", "method", "engine", "bench", "embedded"},
     "serving": {"errors", "selection", "method", "engine"},
     # A plugin opens any checkpoint and prunes it; it needs nothing of the package's own benchmark.
     "lmms": {"errors", "method", "engine", "checkpoints", "images", "chat"},

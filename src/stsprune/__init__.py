@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking import check
     from .embedded import load_embedded
     from .engine import prune
     from .errors import StsPruneError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "STS": "method",
     "StsPruneError": "errors",
+    "check": "checking",
     "energy": "selection",
     "load_embedded": "embedded",
     "methods": "method",
@@ -30,6 +32,7 @@ __all__ = [
     "STS",
     "StsPruneError",
     "__version__",
+    "check",
     "energy",
     "load_embedded",
     "methods",

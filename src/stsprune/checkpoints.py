@@ -18,33 +18,42 @@ def load_checkpoint(
     device: str | None = None,
     dtype: str = "auto",
     attn_implementation: str | None = None,
+    layers: int | None = None,
 ) -> tuple[Any, Any]:
     """Load a vision-language model and its processor, in eval mode.
 
     name: "embedded" (ships with the package, no network), a folder, or a hub id. Weights are read
     from safetensors only: a pickle file can run code. device: by default the GPU if there is one;
     dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded model);
-    attn_implementation: as in transformers, by default its choice.
+    attn_implementation: as in transformers, by default its choice; layers: load no more than the
+    first ones of the decoder, for models too large to run whole.
 
     Raises InvalidArgumentError or MissingWeightsError.
     """
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == EMBEDDED:
+    if name == EMBEDDED and layers is None:
         from stsprune import load_embedded
 
         model, processor = load_embedded(device, None if dtype == "auto" else getattr(torch, dtype))
         if attn_implementation is not None:
-            model.set_attn_implementation(attn_implementation)
+            _set_attention(model, attn_implementation)
         return model, processor
 
     from transformers import AutoModelForImageTextToText
 
     config = read_config(name)
+    if layers is not None:
+        _cut(config, layers, name)
+    place = name
+    if name == EMBEDDED:
+        from stsprune.embedded.load import WEIGHTS
+
+        place, dtype = str(WEIGHTS), "float32" if dtype == "auto" else dtype
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            name,
+            place,
             config=config,
             dtype=dtype,
             attn_implementation=attn_implementation,
@@ -54,7 +63,7 @@ def load_checkpoint(
         )
     except Exception as error:  # hub, file and shape errors share no base class
         raise InvalidArgumentError(f"model {name!r} cannot be loaded: {_reason(error)}") from error
-    processor = read_processor(name)
+    processor = read_processor(place)
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InvalidArgumentError(
@@ -90,6 +99,36 @@ def read_processor(name: str) -> Any:
         return AutoProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # hub, file and missing-package errors share no base class
         raise InvalidArgumentError(f"model {name!r} has no processor: {_reason(error)}") from error
+
+
+def _cut(config: Any, layers: int, name: str) -> None:
+    """Let the decoder end after its first layers. Raises InvalidArgumentError."""
+    text = config.get_text_config()
+    depth = text.num_hidden_layers
+    if not 2 <= layers <= depth:
+        raise InvalidArgumentError(
+            f"layers must be in 2..{depth} for model {name!r} of {depth} decoder layers, "
+            f"got {layers}"
+        )
+    # What the config says layer by layer ends there, too (layer_types and the like).
+    lists = [key for key, value in vars(text).items() if _per_layer(value, depth)]
+    text.num_hidden_layers = layers
+    for key in lists:
+        setattr(text, key, getattr(text, key)[:layers])
+
+
+def _per_layer(value: Any, depth: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == depth
+
+
+def _set_attention(model: Any, name: str) -> None:
+    try:
+        model.set_attn_implementation(name)
+    except Exception as error:  # each missing package has an error of its own
+        raise InvalidArgumentError(
+            f"attention must be one that works here such as sdpa or eager, got {name!r}: "
+            f"{_reason(error)}"
+        ) from error
 
 
 def _check_folder(name: str) -> None:

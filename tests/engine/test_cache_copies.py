@@ -110,3 +110,33 @@ def test_neither_cache_nor_trace_keeps_the_model():
     assert gone() is None
     assert cache.get_seq_length() > 0
     assert trace.images
+
+
+@torch.no_grad()
+def test_a_pass_outside_that_broke_off_leaves_the_next_one_right(any_llava):
+    inputs, tokens = make_inputs([[3, "image", 5], [2, "image", 1]]), torch.full((2, 3), 7)
+    with stsprune.prune(any_llava, METHOD) as trace:
+        cache, first = prefilled(any_llava, inputs)
+    layer = any_llava.get_decoder().layers[2]
+
+    def fail(*_):
+        raise KeyError("injected")
+
+    handle = layer.register_forward_pre_hook(fail)
+    fresh = copy.deepcopy(cache)
+    mask = torch.cat([inputs["attention_mask"], torch.ones(2, 3, dtype=torch.int64)], 1)
+    with pytest.raises(KeyError, match="injected"):
+        any_llava(input_ids=tokens[:, :1], attention_mask=mask[:, :-2], **{CACHE: fresh})
+    handle.remove()
+    del fresh
+    gc.collect()
+    layers = any_llava.get_decoder().layers
+    assert not any(layer._forward_pre_hooks for layer in layers)
+    logits = [first]
+    for at in range(3):
+        width = inputs["input_ids"].shape[1] + at + 1
+        given = {"input_ids": tokens[:, at : at + 1], "attention_mask": mask[:, :width]}
+        logits.append(any_llava(**given, **{CACHE: cache}).logits[:, -1])
+    got = torch.stack(logits, 1)
+    assert max(differences(got, any_llava, inputs, trace, tokens).values()) < 1e-4
+    assert not any(layer._forward_pre_hooks for layer in layers)

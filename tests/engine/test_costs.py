@@ -211,4 +211,4 @@ def test_decode_steps_leave_the_layers_alone():
         for handle in handles:
             handle.remove()
     assert seen == [None] * DEPTH
-    assert cache.handles == []
+    assert cache.running is None

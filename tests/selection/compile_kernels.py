@@ -9,7 +9,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stsprune.selection.kernels import attention, repulsion
+from stsprune.selection.kernels import attention, repulsion, rows
 
 OPTIONS = {"enable_fp_fusion": False}
 TARGET = GPUTarget("cuda", 90, 32)
@@ -39,6 +39,15 @@ GREEDY = {
 }
 for block, swaps, warps in ((1024, False, 4), (1024, True, 4), (16384, False, 16)):
     build(repulsion._greedy, GREEDY, {"BLOCK": block, "SWAPS": swaps}, warps)
+
+ROWS = {"points": "*bf16", "last_lowest": "*i64", "lowest": "*i64", "chosen": "*i64"}
+ROWS |= dict.fromkeys(("left", "right", "own", "where", "potential", "settings"), "*fp32")
+ROWS |= dict.fromkeys(("last_least", "least", "squares"), "*fp32")
+ROWS |= dict.fromkeys(("tokens", "width", "blocks"), "i32")
+SIZES = {"BLOCK": rows.BLOCK, "CHUNK": rows.CHUNK}
+build(rows._squares, ROWS, SIZES, 4)
+for half in (0.0, -2.0):
+    build(rows._step, ROWS, SIZES | {"AXES": 3, "HALF": half, "BLOCKS": 2048}, 4)
 
 NUMBERS = ("length", "tokens", "width", "group")
 STRIDES = ("q_image", "q_head", "q_row", "k_image", "k_head", "k_row")

@@ -11,7 +11,9 @@ from stsprune.selection.distance import potentials
 from stsprune.selection.kernels import interpreted
 from stsprune.selection.kernels.attention import fused_scores
 from stsprune.selection.kernels.repulsion import fused_greedy
+from stsprune.selection.kernels.rows import fused_rows
 from stsprune.selection.reference import greedy_reference, most_isolated
+from stsprune.selection.rows import Rows
 from stsprune.selection.swaps import best_swaps
 
 
@@ -83,6 +85,39 @@ def test_swaps(keep, rounds):
 def test_nan_stays_inside():
     table = torch.full((1, 5, 5), torch.nan)
     picked = fused_greedy(table, torch.tensor([0]), 5)
+    assert ((picked >= 0) & (picked < 5)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("tokens", "keep", "exponent"), [(1, 1, 4.0), (37, 37, 2.0), (64, 9, 3.0), (200, 8, 4.0)]
+)
+def test_greedy_without_a_table(tokens, keep, exponent, dtype):
+    generator = torch.Generator().manual_seed(tokens)
+    features = torch.randn(1, tokens, 70, generator=generator).to(dtype)  # more than one chunk
+    places = torch.rand(tokens, 3, generator=generator)
+    table, first = table_of(features, places, exponent=exponent)
+    rows = Rows(features[0], places, 0.3, exponent, 1e-3)
+    expected = greedy_reference(table, first, keep, False)[0]
+    assert torch.equal(fused_rows(rows, first, keep), expected)
+
+
+def test_ties_without_a_table():
+    """Copies in two blocks, and a plain picture: the lowest index goes first."""
+    generator = torch.Generator().manual_seed(0)
+    twice = torch.randn(1, 48, 5, generator=generator).repeat(1, 2, 1)
+    for features, places in (
+        (twice, torch.zeros(96, 2)),
+        (torch.ones(1, 64, 2), cell_centres(8, 8)),
+    ):
+        table, first = table_of(features, places)
+        picked = fused_rows(Rows(features[0], places, 0.3, 4.0, 1e-3), first, 48)
+        assert torch.equal(picked, greedy_reference(table, first, 48, False)[0])
+
+
+def test_nan_stays_inside_without_a_table():
+    rows = Rows(torch.full((5, 2), torch.nan), torch.zeros(5, 2), 0.3, 4.0, 1e-3)
+    picked = fused_rows(rows, torch.tensor([0]), 5)
     assert ((picked >= 0) & (picked < 5)).all()
 
 

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, bench, demo, eval, export, methods, models, tune
+from . import ask, bench, check, demo, eval, export, methods, models, tune
 from .output import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(ask.ask)
+app.command()(check.check)
 app.command("eval")(eval.evaluate)
 app.command()(tune.tune)
 app.command()(bench.bench)

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .loading import check_dtype
 from .output import print_json
 from .quiet import quiet_transformers
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def bench(
@@ -47,7 +46,6 @@ def bench(
     from stsprune.bench.machine import machine
     from stsprune.bench.prepare import prepare
     from stsprune.bench.presets import pick_preset
-    from stsprune.errors import InvalidArgumentError
 
     from .budget import whole_numbers
     from .pick import pick_names
@@ -57,8 +55,7 @@ def bench(
     quiet_transformers()
     chosen, device = pick_preset(preset)
     name, dtype = model or chosen.model, dtype or chosen.dtype
-    if dtype not in DTYPES:
-        raise InvalidArgumentError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    check_dtype(dtype)
     names = tuple(pick_names(methods, ablations=False))
     session.check_names(names)
     batches = whole_numbers("batch", batch or chosen.batch)

@@ -37,9 +37,9 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def short_bytes(count: float) -> str:
-    """1536 -> '1.5 KB' (powers of 1024)."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1024 or unit == "GB":
+    """1500 -> '1.5 kB': powers of 1000, here as in tables and reports."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
             break
-        count /= 1024
+        count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -94,8 +94,8 @@ class PrunedCache(DynamicCache):
     groups: ascending in layer; logical: length of the unpruned prompt; compact: whether positions
     were re-indexed; padded: whether the caller's mask has padding, even where none is left;
     later: bool [B, n], mask of the tokens that came after the prompt as far as it is known not to
-    be all True; held: images for later questions; home: where to go on outside; running: takes the
-    hooks of a forward pass outside off again, None = there is none.
+    be all True; held: images for later questions; home: where to go on outside; running: the hooks
+    of a forward pass outside, None = there is none.
     """
 
     groups: list[Group]
@@ -105,7 +105,7 @@ class PrunedCache(DynamicCache):
     later: Tensor | None
     held: list[HeldImages]
     home: Home | None
-    running: Callable[[], None] | None
+    running: Any
 
     _STATE = ("groups", "logical", "compact", "padded", "later", "held", "home", "running")
 
@@ -206,7 +206,7 @@ class PrunedCache(DynamicCache):
         """Empty: an ordinary DynamicCache again."""
         super().reset()
         if self.running is not None:
-            self.running()
+            self.running.stop()
         for name in self._STATE:
             del self.__dict__[name]
         self.__class__ = DynamicCache
@@ -247,7 +247,8 @@ class FreeCache(PrunedCache):
 def drive(cache: PrunedCache) -> None:
     """Let a block prepare the cache's forward passes from here on."""
     if cache.running is not None:  # of a pass outside that was broken off
-        cache.running()
+        cache.running.stop()
+        cache.running = None
     cache.__class__ = PrunedCache
 
 

@@ -18,7 +18,7 @@ from transformers.masking_utils import create_causal_mask
 from stsprune.errors import UnsupportedVersionError, UntestedVersionWarning
 
 #: The oldest and the newest release that `make test-matrix` runs.
-FLOOR, NEWEST = "5.19.0", "5.24.0"
+FLOOR, NEWEST = "5.6.0", "5.24.0"
 
 _MASK_PARAMETERS = frozenset(inspect.signature(create_causal_mask).parameters)
 #: What models call their KV cache; the other name still comes from callers (renamed in 5.24).
@@ -51,7 +51,7 @@ def check_version(found: str = transformers.__version__) -> None:
 def _warn_untested(found: str) -> None:
     warnings.warn(
         f"transformers {found} is newer than {NEWEST}, the newest that stsprune was tested with: "
-        "compare a pruned run with its oracle (stsprune.engine.reference) before you rely on it",
+        "run `stsprune check --model ...` on your model before you rely on it",
         UntestedVersionWarning,
         stacklevel=5,
     )

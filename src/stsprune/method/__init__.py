@@ -15,14 +15,21 @@ from .ablations import (
 from .base import InstructionAttention, Method, Plan, VisualTokens
 from .cdpruner import CDPruner
 from .dart import Dart
+from .dive import Dive
 from .divprune import DivPrune
+from .downsampling import Downsampling
 from .fastv import FastV
 from .grid import Grid
+from .holov import HoloV
+from .mmr import MMR
 from .pyramiddrop import PyramidDrop
 from .random import Random
+from .scope import Scope
+from .sieve import Sieve
 from .sparsevlm import SparseVLM
 from .sts import STS
 from .tome import ToMe
+from .vidcom2 import VidCom2
 from .visionzip import VisionZip
 from .vispruner import VisPruner
 
@@ -39,6 +46,13 @@ _REGISTRY: dict[str, type[Method]] = {
     "dart": Dart,
     "cdpruner": CDPruner,
     "tome": ToMe,
+    "downsampling": Downsampling,
+    "scope": Scope,
+    "holov": HoloV,
+    "mmr": MMR,
+    "sieve": Sieve,
+    "dive": Dive,
+    "vidcom2": VidCom2,
     "structure-only": StructureOnly,
     "semantics-only": SemanticsOnly,
     "attention-only": AttentionOnly,

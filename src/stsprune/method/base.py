@@ -53,7 +53,9 @@ class VisualTokens:
     features [I, N, Dim]: projector outputs; positions [N, 2]: cell centres (x, y) in [0, 1], or
     [N, 3] with time for a video; grid: (H, W) or (T, H, W), row-major; images: number of each
     image in its batch, for seeds; text [I, T, Dim]: embeddings of the text behind the image,
-    right-aligned, text_counts: how many of T are real; encoder: given where `Method.needs` asks.
+    right-aligned, text_counts: how many of T are real; encoder: given where `Method.needs` asks;
+    planes: (H, W) of every grid that the tokens lie on, one after the other (thumbnail and
+    picture, frames of a video), where there are several.
     """
 
     features: Tensor
@@ -63,6 +65,7 @@ class VisualTokens:
     text: Tensor | None = None
     text_counts: list[int] = field(default_factory=list)
     encoder: EncoderView | None = None
+    planes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ from torch import Tensor
 BLOCK = 192
 #: Fewer tokens than this are not worth splitting up.
 SPLIT = 256
+#: A matrix product of at least as many rows and columns rounds every entry alike on a CPU.
+ALIKE = 16
+
+Elementwise = Callable[[Tensor], Tensor]
 
 
 def squared_distances(
@@ -19,7 +23,7 @@ def squared_distances(
     positions: Tensor,
     space: float,
     offset: float = 0.0,
-    then: Callable[[Tensor], Tensor] | None = None,
+    then: Elementwise | None = None,
 ) -> Tensor:
     """d^2 = (1 - space) * d_f^2 + space * d_p^2 for every pair of tokens.
 
@@ -35,11 +39,11 @@ def squared_distances(
         where = positions.to(device=features.device, dtype=dtype, non_blocking=True)
         batch, tokens, _ = features.shape
         if features.device.type != "cpu" or tokens < SPLIT:
-            return _finish(_gram(_scaled(features)), space, _place(where, space, offset), then)
+            return _finish(_gram(scaled(features)), space, place(where, where, space, offset), then)
         out = torch.empty(batch, tokens, tokens, dtype=dtype)
-        place = None if where.ndim == 3 else _place(where, space, offset)
+        shared = None if where.ndim == 3 else place(where, where, space, offset)
         for i in range(batch):
-            here = _place(where[i], space, offset) if place is None else place
+            here = place(where[i], where[i], space, offset) if shared is None else shared
             _fill_by_blocks(out[i], features[i].to(dtype), space, here, then)
         return out
 
@@ -53,18 +57,27 @@ def potentials(
     and `logarithm` is True; that depends on N, exponent and eps only. The diagonal is a token's
     potential on itself, phi(0).
     """
+    phi, logarithm = kernel(features, exponent, eps)
+    return squared_distances(features, positions, space, eps * eps, phi), logarithm
+
+
+def kernel(features: Tensor, exponent: float, eps: float) -> tuple[Elementwise, bool]:
+    """phi of d^2 + eps^2, in place, and whether it is its logarithm; see `potentials`.
+
+    features: [..., N, Dim].
+    """
     dtype = torch.promote_types(features.dtype, torch.float32)
-    largest = -exponent * math.log(eps) + math.log(features.shape[1])
+    largest = -exponent * math.log(eps) + math.log(features.shape[-2])
     logarithm = largest > math.log(torch.finfo(dtype).max) - 1
     half = -exponent / 2
 
-    def kernel(squared: Tensor) -> Tensor:
+    def phi(squared: Tensor) -> Tensor:
         return squared.log_().mul_(half) if logarithm else squared.pow_(half)
 
-    return squared_distances(features, positions, space, eps * eps, kernel), logarithm
+    return phi, logarithm
 
 
-def _scaled(features: Tensor) -> Tensor:
+def scaled(features: Tensor) -> Tensor:
     """Rows times a power of two, so that no square leaves the number format.
 
     float32 or wider; float16 and bfloat16 stay what they are on a GPU, whose matrix product takes
@@ -87,25 +100,35 @@ def _has_wide_product() -> bool:
     return hasattr(torch.ops.aten.bmm, "dtype")
 
 
-def _gram(scaled: Tensor) -> Tensor:
-    other = scaled.transpose(-1, -2)
-    if scaled.dtype in (torch.float16, torch.bfloat16):
-        return torch.bmm(scaled, other, out_dtype=torch.float32)
-    return torch.bmm(scaled, other)
+def _gram(points: Tensor) -> Tensor:
+    other = points.transpose(-1, -2)
+    if points.dtype in (torch.float16, torch.bfloat16):
+        return torch.bmm(points, other, out_dtype=torch.float32)
+    return torch.bmm(points, other)
 
 
-def _place(where: Tensor, space: float, offset: float) -> Tensor:
-    """space * d_p^2 + offset: [..., N, N] from positions [..., N, 2 or 3]."""
-    axes = where.unbind(-1)
-    # Differences, not a product: equal spacings must tie to the last bit.
-    squares = [(axis[..., :, None] - axis[..., None, :]).square_() for axis in axes]
-    total = squares[0]
-    for square in squares[1:]:
-        total.add_(square)
-    return total.mul_(space / len(axes)).add_(offset)
+def place(
+    where: Tensor, other: Tensor, space: float, offset: float, scratch: Tensor | None = None
+) -> Tensor:
+    """space * d_p^2 + offset: [..., R, C] from positions [..., R, 2 or 3] and [..., C, 2 or 3].
+
+    scratch: [2, ..., R, C] to work in; the result is its first half.
+    """
+    axes = list(zip(where.unbind(-1), other.unbind(-1), strict=True))
+    total, spare = (None, None) if scratch is None else scratch
+
+    def square(axis: int, out: Tensor | None) -> Tensor:
+        # Differences, not a product: equal spacings must tie to the last bit.
+        own, theirs = axes[axis]
+        return torch.sub(own[..., :, None], theirs[..., None, :], out=out).square_()
+
+    apart = square(0, total)
+    for axis in range(1, len(axes)):
+        apart.add_(square(axis, spare))
+    return apart.mul_(space / len(axes)).add_(offset)
 
 
-def _weights(own: Tensor, space: float) -> tuple[Tensor, Tensor, Tensor]:
+def weights(own: Tensor, space: float) -> tuple[Tensor, Tensor, Tensor]:
     """(left, right, self) so that gram * left_i * right_j + self_i + self_j = (1-space) d_f^2.
 
     own: the Gram product's diagonal [..., N]. Each token is measured against it with the same
@@ -116,53 +139,62 @@ def _weights(own: Tensor, space: float) -> tuple[Tensor, Tensor, Tensor]:
     return left, right, own * left * right * -0.5
 
 
-def _mix(
+def mix(
     gram: Tensor,
     rows: tuple[Tensor, Tensor],
     columns: tuple[Tensor, Tensor],
-    place: Tensor,
-    then: Callable[[Tensor], Tensor] | None,
+    apart: Tensor,
+    then: Elementwise | None = None,
 ) -> Tensor:
     """A block of the Gram product becomes squared distances, in place."""
     left, own = rows
     right, other = columns
     gram.mul_(left[..., None]).mul_(right[..., None, :])
-    gram.add_(own[..., None]).add_(other[..., None, :]).clamp_min_(0).add_(place)
+    gram.add_(own[..., None]).add_(other[..., None, :]).clamp_min_(0).add_(apart)
     return gram if then is None else then(gram)
 
 
-def _finish(
-    gram: Tensor, space: float, place: Tensor, then: Callable[[Tensor], Tensor] | None
-) -> Tensor:
-    left, right, own = _weights(gram.diagonal(dim1=-2, dim2=-1), space)
-    return _mix(gram, (left, own), (right, own), place, then)
+def _finish(gram: Tensor, space: float, apart: Tensor, then: Elementwise | None) -> Tensor:
+    left, right, own = weights(gram.diagonal(dim1=-2, dim2=-1), space)
+    return mix(gram, (left, own), (right, own), apart, then)
+
+
+def cuts(tokens: int) -> list[tuple[int, int]]:
+    """Where the rows of a table of `tokens` are split: (start, end) pairs."""
+    rows = -(-tokens // -(-tokens // BLOCK) // 16) * 16  # even blocks, whole vectors
+    starts = list(range(0, tokens, rows))
+    if len(starts) > 1 and tokens - starts[-1] < ALIKE:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], tokens], strict=True))
+
+
+def leave_format(squares: Tensor) -> bool:
+    """Whether a row is zero, tiny or huge, so that products could leave the number format."""
+    low, high = squares.aminmax()
+    return not 1e-24 < float(low) <= float(high) < 1e28
 
 
 def _fill_by_blocks(
     out: Tensor,
     features: Tensor,
     space: float,
-    place: Tensor,
-    then: Callable[[Tensor], Tensor] | None,
+    apart: Tensor,
+    then: Elementwise | None,
 ) -> None:
     """One image [N, N]: the product is symmetric, so what lies below the diagonal is mirrored."""
-    tokens = len(out)
-    rows = -(-tokens // -(-tokens // BLOCK) // 16) * 16  # even blocks, whole vectors
-    cuts = [(start, min(start + rows, tokens)) for start in range(0, tokens, rows)]
+    blocks = cuts(len(out))
 
     def multiply(own: Tensor) -> Tensor:
-        for start, end in cuts:
+        for start, end in blocks:
             torch.mm(own[start:end], own[start:].T, out=out[start:end, start:])
         return out.diagonal().clone()
 
     squares = multiply(features)
-    low, high = squares.aminmax()
-    if not 1e-24 < float(low) <= float(high) < 1e28:
-        # Zero, tiny, huge: rare enough to find out afterwards.
-        squares = multiply(_scaled(features))
-    left, right, own = _weights(squares, space)
-    for start, end in cuts:
+    if leave_format(squares):  # rare enough to find out afterwards
+        squares = multiply(scaled(features))
+    left, right, own = weights(squares, space)
+    for start, end in blocks:
         block = out[start:end, start:]
         ours, theirs = (left[start:end], own[start:end]), (right[start:], own[start:])
-        _mix(block, ours, theirs, place[start:end, start:], then)
+        mix(block, ours, theirs, apart[start:end, start:], then)
         out[end:, start:end] = block[:, end - start :].T

@@ -13,17 +13,23 @@ from torch import Tensor
 def most_isolated(table: Tensor, logarithm: bool) -> Tensor:
     """int64 [B]: the token of lowest mean potential against all tokens of its image.
 
-    table: potentials [B, N, N] or their logarithms. Sums that differ by their own rounding tie,
-    so that symmetric tokens do; ties go to the lowest index.
+    table: potentials [B, N, N] or their logarithms.
     """
-    unit = torch.finfo(table.dtype).eps
+    return lowest_total(table.logsumexp(-1) if logarithm else table.sum(-1), logarithm)
+
+
+def lowest_total(total: Tensor, logarithm: bool) -> Tensor:
+    """int64 [B]: the token of lowest total potential; total: [B, N].
+
+    Sums that differ by their own rounding tie, so that symmetric tokens do; ties go to the lowest
+    index.
+    """
+    unit = torch.finfo(total.dtype).eps
     if logarithm:
-        total = table.logsumexp(-1)
         limit = total.amin(1, keepdim=True) + 8 * unit * total.abs().amax(1, keepdim=True)
     else:
-        total = table.sum(-1)
         limit = total.amin(1, keepdim=True) * (1 + 8 * unit)
-    return lowest((total > limit).to(table.dtype))
+    return lowest((total > limit).to(total.dtype))
 
 
 def greedy_reference(table: Tensor, first: Tensor, keep: int, logarithm: bool) -> Tensor:

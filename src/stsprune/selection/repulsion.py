@@ -8,7 +8,7 @@ grows, greedy energy becomes farthest-point (max-min) sampling.
 
 The idea of repulsion is that of arXiv 2606.03569, of which only the abstract could be read: the
 equations are this project's own. What it means is written down in reference.py; greedy.py chooses
-between the paths that are fast.
+between the paths that are fast, tableless.py works where the table would be large.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .checks import check_keep, check_kept, check_settings, check_tokens, first_
 from .distance import potentials, squared_distances
 from .greedy import greedy
 from .reference import most_isolated
+from .tableless import needs_no_table, sample_rows
 
 SPACE = 0.3
 EXPONENT = 4.0
@@ -55,8 +56,9 @@ def repulsion(
         longer nested.
 
     Returns int64 [B, keep], in order of selection. Deterministic; O(N * keep) after one N x N
-    product. On a GPU the check of the values is the call's only synchronisation. Raises
-    InvalidArgumentError or InvalidTypeError.
+    product, which is not stored where it would exceed `tableless.TABLE` bytes. On a GPU the check
+    of the values is the call's only synchronisation. Raises InvalidArgumentError or
+    InvalidTypeError.
     """
     check_tokens(features, positions)
     keep = check_keep(keep, features.shape[1])
@@ -80,6 +82,8 @@ def sample(
 
     first: int64 [B], None for the most isolated token.
     """
+    if needs_no_table(features):
+        return sample_rows(features, positions, keep, space, exponent, eps, first, refine)
     table, logarithm = potentials(features, positions, space, exponent, eps)
     diagonal = table.diagonal(dim1=-2, dim2=-1)
     if first is None:

@@ -96,14 +96,14 @@ def cost(document: Document, budget: int) -> str:
             row["name"],
             ", ".join(map(str, row.get("tokens_per_layer", []))),
             _show(number(row, "flops"), 1e-6, ".1f"),
-            _show(number(row, "kv_bytes"), 1 / 1024, ".0f"),
+            _show(number(row, "kv_bytes"), 1e-3, ".0f"),
             _show(number(row, "seconds"), 1000, ".2f"),
             _show(number(row, "selection"), 1000, ".2f"),
             _show(number(row, "speed"), 1, ".2f"),
         ]
         for row in _at(document, budget)
     ]
-    head = ["method", "visual tokens per layer", "MFLOPs", "KV cache, KiB", "ms a question"]
+    head = ["method", "visual tokens per layer", "MFLOPs", "KV cache, kB", "ms a question"]
     return table([*head, "of it selection, ms", "speed, unpruned = 1"], rows)
 
 

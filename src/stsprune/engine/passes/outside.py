@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from stsprune.errors import UnsupportedModeError
@@ -44,29 +45,41 @@ class CacheHome:
         plain = Decode(decoder, cache).plain
         if MASKS_PER_LAYER and new == 1 and plain and not cache.padded:
             return
+        cache.running = _Hooked(decoder, cache)
+
+
+class _Hooked:
+    """Hooks of one pass. They hold the cache weakly: with a cache whose pass broke off they go."""
+
+    def __init__(self, decoder: Any, cache: FreeCache) -> None:
+        self.step: Decode | None = None
+        alive = weakref.ref(cache, lambda _: _remove(handles))
         last = len(decoder.layers) - 1
-        steps: list[Decode] = []
 
-        def release() -> None:
-            for handle in handles:
-                handle.remove()
-            cache.running = None
-
-        def hook(number: int) -> Callable[..., Any]:
-            def adjust(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-                if cache_of(kwargs) is not cache:
-                    return None
-                if number == 0:  # anew, should an earlier pass have been broken off
-                    steps[:] = [Decode(decoder, cache)]
-                hidden, kwargs = steps[0].before_layer(number, args[0], kwargs)
-                if number == last:
-                    release()
-                return (hidden, *args[1:]), kwargs
-
-            return adjust
+        def hook(number: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+            owner = alive()
+            if owner is None or cache_of(kwargs) is not owner:
+                return None
+            run = owner.running
+            if number == 0:  # anew, should an earlier pass have been broken off
+                run.step = Decode(decoder, owner)
+            hidden, kwargs = run.step.before_layer(number, args[0], kwargs)
+            if number == last:
+                run.stop()
+                owner.running = None
+            return (hidden, *args[1:]), kwargs
 
         handles = [
-            layer.register_forward_pre_hook(hook(number), with_kwargs=True)
+            layer.register_forward_pre_hook(functools.partial(hook, number), with_kwargs=True)
             for number, layer in enumerate(decoder.layers)
         ]
-        cache.running = release
+        self._handles = handles
+
+    def stop(self) -> None:
+        """Take the hooks off."""
+        _remove(self._handles)
+
+
+def _remove(handles: Sequence[Any]) -> None:
+    for handle in handles:
+        handle.remove()

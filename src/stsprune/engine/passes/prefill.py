@@ -182,6 +182,7 @@ class Prefill:
             text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
             text_counts=bucket.text,
             encoder=None if view is None else view(bucket),
+            planes=tuple(plane.grid for plane in bucket.visual.planes),
         )
 
     def _held(self, number: int) -> HeldImages:

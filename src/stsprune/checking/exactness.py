@@ -1,0 +1,152 @@
+"""One prompt: the pruned run against both oracles, and a budget of everything against none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stsprune.engine import Trace, cache_bytes, prune
+from stsprune.engine.by_hand import gathered_logits
+from stsprune.engine.families import family_of
+from stsprune.engine.reference import masked_logits
+from stsprune.engine.unpruned import unpruned
+from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
+from stsprune.method.base import Method, Plan, layer_average
+
+from .forced import Prompt
+from .result import Finding, PromptCheck
+from .theory import planned_bytes
+
+#: The most that float32 may differ by, as in the tests of every family.
+BAR = 1e-4
+#: How often the unpruned model's own noise a half-precision run may differ by: two runs that round
+#: in other places differ by about the noise, and the largest of many logits varies.
+NOISES = 4.0
+
+ORACLES: dict[str, Callable[..., Tensor]] = {
+    "the dropped tokens masked": masked_logits,
+    "layers called by hand": gathered_logits,
+}
+WHOLE = "unpruned, at budget 1.0"
+
+
+def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
+    """What was found, and the tokens [B, steps] that were forced: the unpruned model's own.
+
+    Raises InvalidArgumentError where the method drops nothing of this prompt, which would prove
+    nothing, and UnsupportedModelError where no oracle applies.
+    """
+    model = prompt.model
+    first, cache = prompt.prefill()
+    prefilled = _Prefilled(cache)
+    tokens, seen = prompt.answer(first, cache)
+    alone = torch.stack([first, *seen], 1)
+    again = unpruned(model, prompt.inputs, Trace(), tokens).logits()
+    noise = largest(alone, again)
+    bar = allowed(alone, noise)
+
+    got, trace, size = _pruned(prompt, method, tokens)
+    depth = len(family_of(model).decoder(model).layers)
+    kept = tuple(
+        layer_average([(s.layer, len(s.kept)) for s in image.stages], image.tokens, depth)
+        for image in trace.images
+    )
+    if not any(image.stages for image in trace.images):
+        raise InvalidArgumentError(
+            f"budget must drop tokens for a check to mean anything, got {method.budget!r} for "
+            f"{', '.join(str(image.tokens) for image in trace.images) or 'no'} visual tokens"
+        )
+    findings = [_asked(name, got, bar, prompt, trace, tokens) for name in ORACLES]
+    if all(one.difference is None for one in findings):
+        raise UnsupportedModelError(
+            f"model must suit an oracle: {'; '.join(one.why for one in findings)}"
+        )
+    findings.append(_whole(prompt, method, trace, depth, alone, tokens, bar))
+    found = PromptCheck(
+        tokens=prompt.length,
+        visual_tokens=tuple(image.tokens for image in trace.images),
+        kept=kept,
+        noise=noise,
+        findings=tuple(findings),
+        unpruned_bytes=prefilled.bytes,
+        pruned_bytes=size,
+        theory_bytes=planned_bytes(method, trace, prompt.mask[:, : prompt.length], prefilled),
+    )
+    return found, tokens
+
+
+def allowed(logits: Tensor, noise: float) -> float:
+    """The bar for logits of a dtype; one rounding step of the largest where there is no noise."""
+    if logits.dtype in (torch.float32, torch.float64):
+        return BAR
+    step = float(logits[logits.isfinite()].abs().max()) * torch.finfo(logits.dtype).eps
+    return max(BAR, NOISES * max(noise, step))
+
+
+def largest(one: Tensor, other: Tensor) -> float:
+    """The largest difference; equal infinities (words that a model never says) are none."""
+    one, other = one.float(), other.float().to(one.device)
+    return float((one - other).abs().masked_fill(one == other, 0).max())
+
+
+def with_shared_bar(found: list[PromptCheck]) -> tuple[PromptCheck, ...]:
+    """The noisiest prompt sets the bar for all: noise is the model's, a prompt is one sample."""
+    bar = max(finding.bar for one in found for finding in one.findings)
+    return tuple(
+        replace(one, findings=tuple(replace(f, bar=bar) for f in one.findings)) for one in found
+    )
+
+
+class _Prefilled:
+    """A cache's layers as they are now: decoding makes new tensors."""
+
+    def __init__(self, cache: Any) -> None:
+        self.layers = [_Layer(layer.keys, layer.values) for layer in cache.layers]
+        self.bytes = cache_bytes(cache)
+
+
+class _Layer:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self.keys, self.values = keys.to("meta"), values.to("meta")
+
+
+def _pruned(prompt: Prompt, method: Method, tokens: Tensor) -> tuple[Tensor, Trace, int]:
+    with prune(prompt.model, method) as trace:
+        first, cache = prompt.prefill()
+        size = cache_bytes(cache)
+        logits = torch.stack([first, *prompt.decode(tokens, cache)], 1)
+    return logits, trace, size
+
+
+def _asked(
+    name: str, got: Tensor, bar: float, prompt: Prompt, trace: Trace, tokens: Tensor
+) -> Finding:
+    attention = family_of(prompt.model).decoder(prompt.model).config._attn_implementation
+    if ORACLES[name] is masked_logits and "flash" in attention:
+        return Finding(name, None, bar, f"{attention} takes no mask of its own")
+    try:
+        wanted = ORACLES[name](prompt.model, prompt.inputs, trace, tokens)
+    except (UnsupportedModelError, UnsupportedModeError) as error:
+        return Finding(name, None, bar, str(error))
+    return Finding(name, largest(got, wanted), bar)
+
+
+def _whole(
+    prompt: Prompt,
+    method: Method,
+    trace: Trace,
+    depth: int,
+    alone: Tensor,
+    tokens: Tensor,
+    bar: float,
+) -> Finding:
+    everything = replace(method, budget=1.0)
+    if any(everything.plan(image.tokens, depth) != Plan() for image in trace.images):
+        name = type(method).__name__
+        return Finding(WHOLE, None, bar, f"{name} drops tokens at any budget")
+    logits, _, _ = _pruned(prompt, everything, tokens)
+    return Finding(WHOLE, largest(logits, alone), bar)

@@ -1,0 +1,137 @@
+"""What a check found, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stsprune.bench.timing import Times
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of logits after the prompt and after every forced token.
+
+    name: what the pruned run is compared with; difference: the largest of any logit, None where
+    the comparison does not apply; bar: the most that is allowed; why: it does not apply because.
+    """
+
+    name: str
+    difference: float | None
+    bar: float
+    why: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """At most the bar; what does not apply cannot fail."""
+        return self.difference is None or self.difference <= self.bar  # false for NaN
+
+
+@dataclass(frozen=True)
+class PromptCheck:
+    """One prompt (or one padded batch).
+
+    tokens: text and visual, of the longest row; visual_tokens: of each image; kept: of each image,
+    the average per decoder layer; noise: the largest logit difference of the unpruned model to
+    itself, cached against not; findings: oracles, then budget 1.0; bytes of the KV cache behind
+    the prompt: unpruned, pruned and what the method's plan says.
+    """
+
+    tokens: int
+    visual_tokens: tuple[int, ...]
+    kept: tuple[float, ...]
+    noise: float
+    findings: tuple[Finding, ...]
+    unpruned_bytes: int
+    pruned_bytes: int
+    theory_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Every finding within its bar, and the cache as large as it should be."""
+        return all(one.ok for one in self.findings) and self.pruned_bytes == self.theory_bytes
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Milliseconds, unpruned and pruned in turns; ratio: median of unpruned over pruned."""
+
+    unpruned: Times
+    pruned: Times
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was checked: classes, size and where it ran.
+
+    attention: transformers' name of the decoder's; method: with all its settings.
+    """
+
+    model: str
+    decoder: str
+    parameters: int
+    layers: int
+    dtype: str
+    device: str
+    attention: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `stsprune.check` returns.
+
+    steps: forced tokens behind each prompt; first_token: whole prefill, image encoder and selection
+    included; per_token: of the decode steps; machine: device and versions.
+    """
+
+    setting: Setting
+    steps: int
+    prompts: tuple[PromptCheck, ...]
+    first_token: Pace
+    per_token: Pace
+    machine: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every prompt passed. Times have no part in it."""
+        return all(one.ok for one in self.prompts)
+
+    @property
+    def verdict(self) -> str:
+        """One line: what was shown, or all that failed."""
+        return f"not exact: {'; '.join(self._faults())}" if not self.ok else self._praise()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, "verdict": self.verdict} | asdict(self)
+
+    def _praise(self) -> str:
+        seen = [f for one in self.prompts for f in one.findings if f.difference is not None]
+        largest, bar = max((f.difference or 0.0, f.bar) for f in seen)
+        prompts = f"{len(self.prompts)} prompt{'s' if len(self.prompts) > 1 else ''}"
+        what = f"{prompts} and {self.steps} steps each in {self.setting.dtype}"
+        if self.setting.dtype == "float32":
+            return f"exact: {what}, largest difference {largest:.1e} of {bar:.0e} allowed"
+        noise = max(one.noise for one in self.prompts)
+        return (
+            f"exact up to rounding: {what}, largest difference {largest:.2g} of {bar:.2g} allowed "
+            f"(the unpruned model's own noise is {noise:.2g})"
+        )
+
+    def _faults(self) -> list[str]:
+        faults = []
+        for number, one in enumerate(self.prompts, 1):
+            faults += [
+                f"prompt {number} differs by {f.difference:.2g} from {f.name} ({f.bar:.2g} allowed)"
+                for f in one.findings
+                if not f.ok
+            ]
+            if one.pruned_bytes != one.theory_bytes:
+                faults.append(
+                    f"prompt {number}'s KV cache holds {one.pruned_bytes:,} bytes instead of "
+                    f"{one.theory_bytes:,}"
+                )
+        return faults

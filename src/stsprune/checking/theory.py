@@ -1,0 +1,34 @@
+"""How large the KV cache behind a pruned prompt must be, by the method's plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from stsprune.engine import Trace
+from stsprune.method.base import Method, tokens_per_layer
+
+
+def planned_bytes(method: Method, trace: Trace, mask: Tensor, whole: Any) -> int:
+    """Bytes of keys and values: tokens that the plan leaves in each layer, at their own size.
+
+    trace: tells the images' sizes only; mask [B, T]: of the prompt; whole: the KV cache of the
+    unpruned prompt, whose layers show what a token takes there and how many a sliding window holds.
+    """
+    lengths = planned_lengths(method, trace, mask, len(whole.layers))
+    total = 0
+    for layer, length in zip(whole.layers, lengths, strict=True):
+        width = layer.keys.shape[-2]
+        total += min(length, width) * (layer.keys.nbytes + layer.values.nbytes) // width
+    return total
+
+
+def planned_lengths(method: Method, trace: Trace, mask: Tensor, depth: int) -> list[int]:
+    """Tokens of the widest row in each decoder layer."""
+    rows = [[count] * depth for count in mask.sum(1).tolist()]
+    for image in trace.images:
+        counts = tokens_per_layer(method.plan(image.tokens, depth), image.tokens, depth)
+        for layer, count in enumerate(counts):
+            rows[image.row][layer] -= image.tokens - count
+    return [max(layer) for layer in zip(*rows, strict=True)]
