@@ -87,10 +87,67 @@ def lfm2_image(model: Any, number: int, random: torch.Generator) -> Picture:
     return Picture([zoo.START] + [IMAGE] * (height * width // 4) + [zoo.END], tensors)
 
 
+def lfm3_config() -> Any:
+    kinds = ["conv", "sliding_attention", "conv", "conv", "full_attention", "conv"]
+    return transformers.Lfm3VlConfig(
+        vision_config={
+            **VISION,
+            "num_key_value_heads": 2,
+            "layer_types": ["conv", "full_attention", "conv"],
+        },
+        text_config=transformers.Lfm3Config(
+            **CALM, head_dim=12, sliding_window=14, conv_L_cache=3, layer_types=kinds
+        ),
+        projector_hidden_size=48,
+        vision_start_token_id=zoo.START,
+        vision_end_token_id=zoo.END,
+        **IDS,
+    )
+
+
+def minicpm_config() -> Any:
+    text = transformers.Qwen3_5TextConfig(
+        **CALM, **DELTA, rope_parameters=ROPE | {"mrope_section": [2, 2, 2]}
+    )
+    return transformers.MiniCPMV4_6Config(
+        text_config=text,
+        vision_config={**VISION, "image_size": 32},
+        insert_layer_id=1,
+        **IDS,
+    )
+
+
+def minicpm_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    """Patches side by side; merged 2 x 2 in the encoder and once more behind it."""
+    height, width = [(12, 16), (16, 8), (8, 12)][number % 3]
+    tensors = {
+        "pixel_values": zoo.pixels(random, 1, 3, 4, 4 * height * width),
+        "target_sizes": torch.tensor([[height, width]], dtype=torch.int32),
+    }
+    return Picture([zoo.START] + [IMAGE] * (height * width // 16) + [zoo.END], tensors)
+
+
+def packed(pictures: list[list[Picture]]) -> dict[str, Any]:
+    """All patches of a batch in one long row."""
+    tensors = [p.tensors for row in pictures for p in row]
+    if not tensors:
+        return {}
+    return {
+        "pixel_values": torch.cat([t["pixel_values"] for t in tensors], -1),
+        "target_sizes": torch.cat([t["target_sizes"] for t in tensors]),
+    }
+
+
 HYBRIDS = {
     "Qwen3.5": Kit(qwen35_config, "Qwen3_5ForConditionalGeneration", video=zoo.qwen3_video, **QWEN),
     "Qwen3.5-MoE": Kit(
         qwen35_moe_config, "Qwen3_5MoeForConditionalGeneration", video=zoo.qwen3_video, **QWEN
     ),
     "LFM2-VL": Kit(lfm2_config, "Lfm2VlForConditionalGeneration", lfm2_image, zoo.joined),
+    "LFM3-VL": Kit(
+        lfm3_config, "Lfm3VlForConditionalGeneration", zoo.qwen_image, zoo.joined, zoo.qwen_video
+    ),
+    "MiniCPM-V 4.6": Kit(
+        minicpm_config, "MiniCPMV4_6ForConditionalGeneration", minicpm_image, packed
+    ),
 }

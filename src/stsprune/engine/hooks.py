@@ -55,6 +55,7 @@ class Hooks:
         self.scoring = scoring_layers(self.decoder)
         self.capture = Capture(attentions(self.decoder), self._read)
         self.signature = inspect.signature(self.inner.forward)
+        self.names = list(inspect.signature(type(self.decoder.layers[0]).forward).parameters)[1:]
         self.trace = Trace()
         self.caches: weakref.WeakSet[PrunedCache] = weakref.WeakSet()
         self.call: _Call | None = None
@@ -187,9 +188,11 @@ class Hooks:
                 self.family.blocks(self.model, call.arguments),
                 Deepstack.taken_from(kwargs, self.depth),
                 self.encoding.view(call.arguments, layout),
+                self.family.block_kinds,
+                self.family.per_token,
             )
             prefill = Prefill(settings, prompt, self.decoder, cache, self.trace)
-            changed = prefill.enter()
+            changed = prefill.enter(kwargs)
         except BaseException:
             if cache is not None and fresh:
                 cache.reset()
@@ -220,8 +223,9 @@ class Hooks:
         if self.current is None:
             return None
         self.capture.disarm(number - 1)
-        hidden, kwargs = self.current.before_layer(number, args[0], kwargs)
-        return (hidden, *args[1:]), kwargs
+        named = dict(zip(self.names, args, strict=False)) | kwargs
+        hidden, named = self.current.before_layer(number, named.pop(self.names[0]), named)
+        return (hidden,), named
 
     def _drive(self, cache: Any) -> None:
         if isinstance(cache, PrunedCache):

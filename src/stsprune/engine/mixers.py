@@ -13,6 +13,8 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 
+from .compat import MASKS_PER_LAYER
+
 ATTENTION = frozenset({"full_attention", "sliding_attention"})
 SCANS = frozenset({"linear_attention", "conv"})
 #: Feed-forward layers of their own, in which no token sees another.
@@ -67,6 +69,25 @@ def attentions(decoder: Any) -> list[Any]:
 def scoring_layers(decoder: Any) -> tuple[int, ...]:
     """Decoder layers whose queries and keys a semantic stage can read."""
     return tuple(n for n, attention in enumerate(attentions(decoder)) if attention is not None)
+
+
+def check_layers(decoder: Any, recent: bool) -> None:
+    """Layers that cannot be pruned exactly here. Raises UnsupportedModelError.
+
+    recent: whether the family is proven from transformers 5.19 on. So are all models whose layers
+    scan: before, a later turn of several tokens began their state anew.
+    """
+    if (recent or first_scan(decoder) is not None) and not MASKS_PER_LAYER:
+        raise UnsupportedModelError(
+            f"model must be run with transformers 5.19 or newer, {decoder.config.model_type} "
+            "is not proven before"
+        )
+    for number, attention in enumerate(attentions(decoder)):
+        if getattr(attention, "is_kv_shared_layer", False):
+            raise UnsupportedModelError(
+                f"model must have keys of its own in every layer, layer {number} reads another's "
+                "(Gemma 4 E2B and E4B)"
+            )
 
 
 def check_reusable(decoder: Any) -> None:

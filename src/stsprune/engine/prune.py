@@ -21,7 +21,7 @@ from .compat import check_version
 from .families import Family, family_of
 from .guards import check_attention, check_model
 from .hooks import Hooks
-from .mixers import check_reusable, kind_of, scoring_layers
+from .mixers import check_layers, check_reusable, kind_of, scoring_layers
 from .plans import Settings
 from .trace import Trace
 from .unwrap import unwrap
@@ -86,6 +86,7 @@ def prune(
     check_attention(decoder.config)
     for layer in range(len(decoder.layers)):
         kind_of(decoder.config, layer)  # an unknown kind of layer shows here
+    check_layers(decoder, family.recent)
     tokens = family.tokens(model)
     if tokens is not None and budget_total is None:
         method.plan_on(tokens, len(decoder.layers), scoring_layers(decoder))

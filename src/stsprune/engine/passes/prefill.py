@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,11 @@ from ..cache import Group, HeldImages, PrunedCache, group_of
 from ..deepstack import Deepstack
 from ..layout import Bucket, Layout
 from ..masks import layer_mask, window_of, windowed
-from ..mixers import kind_of
+from ..mixers import ATTENTION, attends, kind_of
 from ..plans import Settings
 from ..rotary import rotary
 from ..stages import Candidates, Reading, semantic_stage, structure_stage
-from ..tokens import TokenTable, take_rows
+from ..tokens import TokenTable, take_rows, take_tokens
 from ..trace import ImageTrace, Trace
 
 
@@ -31,8 +31,8 @@ class Prompt:
     """A prompt with images [B, T] as it enters the decoder.
 
     embeds [B, T, Dim]; positions [B, T], [1, T], [axes, B, T] or None (counted on, as transformers
-    does); blocks: int64 [B, T] of bidirectional attention, see `Span`; encoder: the encoder's
-    attention for the images of a bucket.
+    does); blocks: int64 [B, T] of bidirectional attention, see `Span`, in layers of block_kinds;
+    encoder: the encoder's attention for the images of a bucket; per_token: see `Family`.
     """
 
     layout: Layout
@@ -42,6 +42,8 @@ class Prompt:
     blocks: Tensor | None = None
     deepstack: Deepstack | None = None
     encoder: Callable[[Bucket], EncoderView] | None = None
+    block_kinds: frozenset[str] = ATTENTION
+    per_token: tuple[str, ...] = ()
 
 
 class Prefill:
@@ -84,8 +86,8 @@ class Prefill:
             for row, visual in zip(layout.image_rows, layout.visuals, strict=True)
         ]
 
-    def enter(self) -> dict[str, Any]:
-        """The structure stage; the decoder's new keyword arguments."""
+    def enter(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The structure stage; what changes in the decoder's keyword arguments."""
         embeds = self.prompt.embeds
         for number, (bucket, plan) in enumerate(self._buckets()):
             if plan.structure is None:
@@ -110,6 +112,7 @@ class Prefill:
             "inputs_embeds": take_rows(embeds, index),
             "position_ids": positions,
             "attention_mask": None,
+            **self._per_token(kwargs, index),
         }
 
     def before_layer(
@@ -129,7 +132,10 @@ class Prefill:
         key = (self._group(layer).first, kind, hidden.device)
         if key not in self._ready:
             self._ready[key] = self._prepare(layer, hidden, kwargs)
-        return hidden, kwargs | self._ready[key]
+        kwargs = kwargs | self._ready[key]
+        if self.prompt.per_token and self.entry is not self.table.place:
+            kwargs |= self._per_token(kwargs, self._local(self.entry, hidden))
+        return hidden, kwargs
 
     def read(self, reading: Reading) -> None:
         """See `Pass`: the semantic stage, which drops from the next layer on."""
@@ -236,15 +242,17 @@ class Prefill:
         group, config = self._group(layer), self.decoder.config
         fresh: dict[str, Any] = {"attention_mask": self._mask(layer, group, hidden)}
         positions = kwargs.get("position_ids")
+        if not attends(config, layer):
+            return fresh  # a scan counts its tokens by itself
         if self.settings.compact:
             positions = self.positions.gather(-1, self.table.index)
             positions = self._compact(group, positions).to(hidden.device)
             fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
         elif self.entry is not self.table.place:
             local = self._local(self.entry, hidden)
-            fresh["position_embeddings"] = tuple(
-                take_rows(part, local) for part in kwargs["position_embeddings"]
-            )
+            parts = kwargs.get("position_embeddings")
+            if parts is not None:
+                fresh["position_embeddings"] = tuple(take_rows(part, local) for part in parts)
             if positions is not None:
                 positions = positions.expand(*positions.shape[:-2], len(local), -1)
                 positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))
@@ -254,7 +262,8 @@ class Prefill:
 
     def _mask(self, layer: int, group: Group, hidden: Tensor) -> Any:
         index, span, text = self.table.index, group.span, None
-        if self.blocks is not None:
+        blocked = kind_of(self.decoder.config, layer) in self.prompt.block_kinds
+        if self.blocks is not None and blocked:
             missing = group.width - index.shape[1]
             blocks = torch.nn.functional.pad(self.blocks.gather(1, index), (missing, 0), value=-1)
             span = replace(span, blocks=blocks)
@@ -263,6 +272,11 @@ class Prefill:
             text = index.to(hidden.device) >= starts
         config = self.decoder.config
         return layer_mask(config, hidden, span, self.end, self.cache, layer, text)
+
+    def _per_token(self, kwargs: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
+        """The family's further arguments that have an entry per token, at `index` [B, S]."""
+        given = {name: kwargs.get(name) for name in self.prompt.per_token}
+        return {n: take_tokens(one, index) for n, one in given.items() if one is not None}
 
     def _local(self, places: Tensor, hidden: Tensor) -> Tensor:
         """Where the sequence's columns were when `places` [B, T] held; any row for padding."""
