@@ -58,6 +58,11 @@ def per_layer_config() -> Any:
     return config(**PER_LAYER)
 
 
+def shared_config() -> Any:
+    """The last sliding and the last full layer read layers 3 and 2."""
+    return config(**PER_LAYER, num_kv_shared_layers=2, use_double_wide_mlp=True)
+
+
 def unified_config() -> Any:
     text = {k: v for k, v in DENSE.items() if k != "hidden_size_per_layer_input"}
     return transformers.Gemma4UnifiedConfig(
@@ -101,6 +106,7 @@ GEMMA4 = {
     "Gemma 4": Kit(config, MODEL, image(4, 48), **PARTS),
     "Gemma 4 MoE": Kit(moe_config, MODEL, image(4, 48), **PARTS),
     "Gemma 4 per layer": Kit(per_layer_config, MODEL, image(4, 48), **PARTS),
+    "Gemma 4 shared keys": Kit(shared_config, MODEL, image(4, 48), **PARTS),
     "Gemma 4 unified": Kit(
         unified_config, "Gemma4UnifiedForConditionalGeneration", image(1, 12), **PARTS
     ),

@@ -78,7 +78,9 @@ class TestPeft:
     def test_families(self, family):
         base = shared(family)
         inputs = KITS[family].inputs(base, [[3, "image", 5]])
-        assert worst(adapted(base), inputs) < TOLERANCE
+        # PEFT knows no clipped linear layer, which is what Gemma 4's encoder is made of.
+        only = {"exclude_modules": ".*vision_tower.*"} if family.startswith("Gemma 4") else {}
+        assert worst(adapted(base, **only), inputs) < TOLERANCE
 
     @pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
     def test_generate(self, llava, task):

@@ -27,6 +27,7 @@ from .layout import Layout, lay_out, read_ids
 from .mixers import attentions, check_later, check_rows, scoring_layers
 from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
 from .plans import Settings, expected_gain, plan_images, plan_shares, row_lengths
+from .sharing import lenders
 from .stages import Reading
 from .trace import Trace
 
@@ -142,7 +143,7 @@ class Hooks:
         cache, call = cache_of(kwargs), self.call
         self.call = None
         if call is not None and call.layout is not None:
-            return args, self._begin(call, call.layout, cache, dict(kwargs))
+            return args, self._begin(call, call.layout, cache, self._whole(kwargs))
         if not isinstance(cache, PrunedCache):
             return None
         self._drive(cache)
@@ -151,7 +152,11 @@ class Hooks:
         _note_later(cache, mask, embeds)
         check_later(self.decoder, cache.later)
         self.current = self._behind(cache, embeds.shape[1])
-        return args, kwargs | {"attention_mask": None}
+        return args, self._whole(kwargs) | {"attention_mask": None}
+
+    def _whole(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A decoder whose last layers borrow keys gives them the last tokens only: not here."""
+        return kwargs | ({"logits_to_keep": 0} if lenders(self.decoder) else {})
 
     def _begin(
         self, call: _Call, layout: Layout, cache: Any, kwargs: dict[str, Any]

@@ -66,9 +66,18 @@ def attentions(decoder: Any) -> list[Any]:
     ]
 
 
+def borrows(attention: Any) -> bool:
+    """Whether an attention module has no keys of its own (see sharing.py)."""
+    return bool(getattr(attention, "is_kv_shared_layer", False))
+
+
 def scoring_layers(decoder: Any) -> tuple[int, ...]:
-    """Decoder layers whose queries and keys a semantic stage can read."""
-    return tuple(n for n, attention in enumerate(attentions(decoder)) if attention is not None)
+    """Decoder layers whose queries and own keys a semantic stage can read."""
+    return tuple(
+        number
+        for number, attention in enumerate(attentions(decoder))
+        if attention is not None and not borrows(attention)
+    )
 
 
 def check_layers(decoder: Any, recent: bool) -> None:
@@ -82,12 +91,6 @@ def check_layers(decoder: Any, recent: bool) -> None:
             f"model must be run with transformers 5.19 or newer, {decoder.config.model_type} "
             "is not proven before"
         )
-    for number, attention in enumerate(attentions(decoder)):
-        if getattr(attention, "is_kv_shared_layer", False):
-            raise UnsupportedModelError(
-                f"model must have keys of its own in every layer, layer {number} reads another's "
-                "(Gemma 4 E2B and E4B)"
-            )
 
 
 def check_reusable(decoder: Any) -> None:
