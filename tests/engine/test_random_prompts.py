@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from snapshot import Snapshot
 from test_families import TOLERANCE, forget, run_pruned, run_unpruned
-from zoo import DEPTH, HYBRIDS, KITS, WORDS, shared
+from zoo import DEPTH, KITS, NEWER, WORDS, shared
 
 import stsprune
 from stsprune.engine.mixers import scoring_layers
 from stsprune.errors import StsPruneError
 from stsprune.method import STS
 
-#: The matrix of releases (tests/matrix.py) asks for fewer; so do hybrids, slow without kernels.
+#: The matrix of releases (tests/matrix.py) asks for fewer; so do newer families.
 EXAMPLES = int(os.environ.get("STSPRUNE_EXAMPLES", "300"))
-OF_HYBRIDS = min(EXAMPLES, 100)
+OF_NEWER = min(EXAMPLES, 100)
 
 
 def rows(parts):
@@ -38,7 +38,7 @@ def test_random_prompts(family):
     before, scoring = Snapshot(model), scoring_layers(model.get_decoder())
     outcomes = {"exact": 0, "refused": 0}
 
-    examples = OF_HYBRIDS if family in HYBRIDS else EXAMPLES
+    examples = OF_NEWER if family in NEWER else EXAMPLES
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
@@ -125,7 +125,7 @@ def test_a_fault_anywhere_restores_the_model(family, monkeypatch):
     tower = next(
         module
         for name, module in model.named_modules()
-        if name.rsplit(".", 1)[-1] in ("vision_tower", "visual", "vision_model")
+        if name.rsplit(".", 1)[-1] in ("vision_tower", "visual", "vision_model", "embed_vision")
     )
 
     def fail(*args, **kwargs):
