@@ -26,7 +26,11 @@ def pytest_terminal_summary(terminalreporter):
     if DIFFERENCES:
         terminalreporter.section("largest logit difference to each oracle")
         for name in sorted({name for name, _ in DIFFERENCES}):
-            seen = [f"{oracle} {DIFFERENCES[name, oracle]:.1e}" for oracle in ("masked", "by hand")]
+            seen = [
+                f"{oracle} {DIFFERENCES[name, oracle]:.1e}"
+                for oracle in ("masked", "by hand")
+                if (name, oracle) in DIFFERENCES
+            ]
             terminalreporter.write_line(f"{name:36} {'   '.join(seen)}")
 
 

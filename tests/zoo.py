@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from stsprune.engine.compat import MASKS_PER_LAYER
 from stsprune.engine.families import family_of
 from stsprune.engine.layout import Ids
 
@@ -520,6 +521,18 @@ KITS: dict[str, Kit] = {
         mistral4_config, "Mistral3ForConditionalGeneration", pixtral_image(8), joined
     ),
 }
+
+from zoo_gemma4 import GEMMA4  # noqa: E402
+from zoo_hybrids import HYBRIDS  # noqa: E402
+
+#: A class that an older transformers does not have is left out there, and all of these before 5.19.
+NEWER = HYBRIDS | GEMMA4 if MASKS_PER_LAYER else {}
+KITS |= {name: kit for name, kit in NEWER.items() if hasattr(transformers, kit.model)}
+
+#: Kits with a sliding window shorter than their prompts.
+SLIDING = tuple(
+    name for name in ("LLaVA-1.5 sliding", "Gemma 3", "LFM3-VL", *GEMMA4) if name in KITS
+)
 
 
 @cache

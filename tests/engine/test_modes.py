@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from differences import differences
-from releases import need_repeated_pictures
+from releases import need_repeated_grids, need_repeated_pictures
 from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, forced, run_pruned
 from transformers import TextStreamer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from zoo import KITS, shared
+from zoo import KITS, SLIDING, shared
 
 import stsprune
 from stsprune.engine.families import FAMILIES
@@ -72,14 +72,13 @@ def flash():
         type(registry)._global_mapping.pop(FLASH)
 
 
-BLOCKS = {"LLaVA-1.5 sliding", "Gemma 3"}
 #: Text models that scale queries by positions, which FlashAttention must not be given.
 SCALED = ("Mistral 3, Ministral 3", "Mistral 3, Mistral 4")
 
 
 @pytest.mark.parametrize("rows", [[["image", 5]], RAGGED], ids=["one", "ragged"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", [name for name in KITS if name not in {*BLOCKS, *SCALED}])
+@pytest.mark.parametrize("family", [name for name in KITS if name not in {*SLIDING, *SCALED}])
 def test_flash_attention_by_its_code_path(flash, family, method, rows):
     kit, plain = KITS[family], shared(family)
     inputs, continuation = kit.inputs(plain, rows), forced(len(rows))
@@ -98,7 +97,7 @@ def test_flash_attention_is_refused_where_queries_are_scaled(flash, family):
         pass
 
 
-@pytest.mark.parametrize("family", sorted(BLOCKS))
+@pytest.mark.parametrize("family", SLIDING)
 def test_flash_attention_refuses_patterns(flash, family):
     model = flash(family)
     inputs = KITS[family].inputs(model, [[3, "image", 5]])
@@ -158,6 +157,7 @@ def test_streaming(family):
 @pytest.mark.parametrize("family", KITS)
 def test_sampling_and_several_sequences(family):
     need_repeated_pictures(several=family == "InternVL 3")
+    need_repeated_grids(family)
     model = shared(family)
     inputs = KITS[family].inputs(model, [[3, "image", 5], [2, "image", 1]])
     options = {"max_new_tokens": 4, "do_sample": True, "top_k": 1}
@@ -223,7 +223,6 @@ def test_a_cut_prompt_is_refused(family):
 
 
 ONE_AXIS = [name for name, kit in KITS.items() if FAMILIES[kit.model].rotary_axes == 1]
-SLIDING = ("Gemma 3", "LLaVA-1.5 sliding")
 
 
 @pytest.mark.parametrize("family", [name for name in ONE_AXIS if name not in SLIDING])

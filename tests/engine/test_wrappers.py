@@ -7,6 +7,7 @@ import copy
 import peft
 import pytest
 import torch
+from differences import differences
 from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, forced
 from tiny_llava import make_inputs, make_llava
@@ -42,13 +43,12 @@ def adapted(model, task=None, **settings):
 
 
 def worst(model, inputs, method=METHOD):
-    """Largest difference of the last logits to the reference, for a call of the wrapper."""
+    """Largest difference of the last logits to the oracles, for a call of the wrapper."""
     with torch.no_grad(), stsprune.prune(model, method) as trace:
         pruned = model(**inputs).logits[:, -1]
     nothing = forced(len(pruned))[:, :0]
-    expected = masked_logits(unwrap(model), inputs, trace, nothing)[:, 0]
     assert any(image.stages for image in trace.images)
-    return float((pruned - expected).abs().max())
+    return max(differences(pruned[:, None], unwrap(model), inputs, trace, nothing).values())
 
 
 @pytest.fixture
@@ -78,7 +78,9 @@ class TestPeft:
     def test_families(self, family):
         base = shared(family)
         inputs = KITS[family].inputs(base, [[3, "image", 5]])
-        assert worst(adapted(base), inputs) < TOLERANCE
+        # PEFT knows no clipped linear layer, which is what Gemma 4's encoder is made of.
+        only = {"exclude_modules": ".*vision_tower.*"} if family.startswith("Gemma 4") else {}
+        assert worst(adapted(base, **only), inputs) < TOLERANCE
 
     @pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
     def test_generate(self, llava, task):

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from stsprune.engine import Trace, cache_bytes, prune
 from stsprune.engine.by_hand import gathered_logits
+from stsprune.engine.cache import has_keys
 from stsprune.engine.families import family_of
+from stsprune.engine.mixers import scoring_layers
 from stsprune.engine.reference import masked_logits
 from stsprune.engine.unpruned import unpruned
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
@@ -50,7 +52,8 @@ def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
     bar = allowed(alone, noise)
 
     got, trace, size = _pruned(prompt, method, tokens)
-    depth = len(family_of(model).decoder(model).layers)
+    decoder = family_of(model).decoder(model)
+    depth, scoring = len(decoder.layers), scoring_layers(decoder)
     kept = tuple(
         layer_average([(s.layer, len(s.kept)) for s in image.stages], image.tokens, depth)
         for image in trace.images
@@ -74,7 +77,9 @@ def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
         findings=tuple(findings),
         unpruned_bytes=prefilled.bytes,
         pruned_bytes=size,
-        theory_bytes=planned_bytes(method, trace, prompt.mask[:, : prompt.length], prefilled),
+        theory_bytes=planned_bytes(
+            method, trace, prompt.mask[:, : prompt.length], prefilled, scoring
+        ),
     )
     return found, tokens
 
@@ -102,11 +107,13 @@ def with_shared_bar(found: list[PromptCheck]) -> tuple[PromptCheck, ...]:
 
 
 class _Prefilled:
-    """A cache's layers as they are now: decoding makes new tensors."""
+    """A cache's layers with keys as they are now: decoding makes new tensors."""
 
     def __init__(self, cache: Any) -> None:
-        self.layers = [_Layer(layer.keys, layer.values) for layer in cache.layers]
-        self.bytes = cache_bytes(cache)
+        self.layers = {
+            n: _Layer(one.keys, one.values) for n, one in enumerate(cache.layers) if has_keys(one)
+        }
+        self.bytes, self.depth = cache_bytes(cache), len(cache.layers)
 
 
 class _Layer:

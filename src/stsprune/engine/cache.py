@@ -20,13 +20,17 @@ from transformers.cache_utils import (
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
+    LinearAttentionLayer,
 )
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
-from .compat import CACHE, tokens_to_crop
+from .compat import CACHE, EMPTY_LAYERS, tokens_to_crop
 from .masks import Span
 from .visual import Visual
+
+#: Layers that can hold different tokens: all of any length, a state, or nothing.
+_KINDS = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, *EMPTY_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,11 @@ class PrunedCache(DynamicCache):
         """Remove the last tokens (a negative count), never those of the pruned prompt."""
         grown = self.grown
         tokens_to_remove = tokens_to_crop(tokens_to_remove, self.logical + grown)
+        if any(isinstance(layer, LinearAttentionLayer) for layer in self.layers):
+            raise UnsupportedModeError(
+                "a pruned cache of a model whose layers scan cannot be cropped: a state cannot "
+                "un-see a token (copy.deepcopy the cache before what is to be undone)"
+            )
         if -tokens_to_remove > grown:
             raise InvalidArgumentError(
                 f"crop must remove at most the {grown} tokens that came after the pruned prompt, "
@@ -266,19 +275,18 @@ def adopt(cache: Cache | None, config: Any, compact: bool, valid: Tensor | None)
             cache.settle()
             return cache
         cache.reset()
-    plain = type(cache) is DynamicCache and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
-    )
+    plain = type(cache) is DynamicCache and all(type(layer) in _KINDS for layer in cache.layers)
     if not plain or getattr(cache, "offloading", False):
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", [])})
         raise UnsupportedModeError(
-            f"{CACHE} must be None or a DynamicCache of DynamicLayer (no static, "
+            f"{CACHE} must be None or a DynamicCache of dynamic layers (no static, "
             f"quantised or offloaded cache), got {type(cache).__name__} of "
             f"{', '.join(kinds) or 'no layers'}"
         )
     groups, past = [], cache.get_seq_length()
     if past:
-        batch, device = cache.layers[0].keys.shape[0], cache.layers[0].keys.device
+        keys = next(layer.keys for layer in cache.layers if has_keys(layer))
+        batch, device = keys.shape[0], keys.device
         columns = torch.arange(past, device=device).expand(batch, -1)
         dropped = torch.zeros(batch, 1, dtype=torch.int64, device=device)
         groups.append(Group(0, Span(columns, valid), dropped))
@@ -289,11 +297,12 @@ def adopt(cache: Cache | None, config: Any, compact: bool, valid: Tensor | None)
     return cache
 
 
+def has_keys(layer: Any) -> bool:
+    """Whether a cache layer holds keys: layers that scan keep a state, others nothing at all."""
+    return isinstance(getattr(layer, "keys", None), Tensor)
+
+
 def cache_bytes(cache: Any) -> int:
-    """Bytes of all keys and values that a cache holds."""
-    return sum(
-        tensor.nbytes
-        for layer in cache.layers
-        for tensor in (layer.keys, layer.values)
-        if isinstance(tensor, torch.Tensor)
-    )
+    """Bytes of all keys and values that a cache holds, without the states of layers that scan."""
+    held = [layer for layer in cache.layers if has_keys(layer)]
+    return sum(tensor.nbytes for layer in held for tensor in (layer.keys, layer.values))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
+from transformers import cache_utils
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
@@ -28,6 +29,11 @@ _CACHE_NAMES = ("cache", "past_key_values")
 MASKS_PER_LAYER = "layer_idx" in _MASK_PARAMETERS
 #: Before 5.19 `Cache.crop` takes the length to keep; a negative count to remove works everywhere.
 _CROPS_TO_LENGTH = "max_length" in inspect.signature(DynamicCache.crop).parameters
+
+#: Cache layers that hold nothing (5.20: of layers without attention or with another one's keys).
+EMPTY_LAYERS: tuple[type, ...] = tuple(
+    getattr(cache_utils, name) for name in ("DummyLayer",) if hasattr(cache_utils, name)
+)
 
 
 def check_version(found: str = transformers.__version__) -> None:

@@ -24,8 +24,10 @@ from .families import Family
 from .gain import LIMIT
 from .guards import check_generate, check_inputs, check_model
 from .layout import Layout, lay_out, read_ids
+from .mixers import attentions, check_later, check_rows, scoring_layers
 from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
-from .plans import Settings, expected_gain, plan_images, plan_shares
+from .plans import Settings, expected_gain, plan_images, plan_shares, row_lengths
+from .sharing import lenders
 from .stages import Reading
 from .trace import Trace
 
@@ -51,8 +53,10 @@ class Hooks:
         self.inner, self.decoder = family.inner(model), family.decoder(model)
         self.depth = len(self.decoder.layers)
         self.encoding = Encoding(model, family, settings.method)
-        self.capture = Capture([layer.self_attn for layer in self.decoder.layers], self._read)
+        self.scoring = scoring_layers(self.decoder)
+        self.capture = Capture(attentions(self.decoder), self._read)
         self.signature = inspect.signature(self.inner.forward)
+        self.names = list(inspect.signature(type(self.decoder.layers[0]).forward).parameters)[1:]
         self.trace = Trace()
         self.caches: weakref.WeakSet[PrunedCache] = weakref.WeakSet()
         self.call: _Call | None = None
@@ -124,7 +128,7 @@ class Hooks:
             return
         plans = None
         if self.settings.budget_total is None:
-            plans = plan_images(self.settings.method, layout, self.depth)
+            plans = plan_images(self.settings.method, layout, self.depth, self.scoring)
         self.call = _Call(arguments, layout, plans)
 
     def _arguments(self, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -139,15 +143,20 @@ class Hooks:
         cache, call = cache_of(kwargs), self.call
         self.call = None
         if call is not None and call.layout is not None:
-            return args, self._begin(call, call.layout, cache, dict(kwargs))
+            return args, self._begin(call, call.layout, cache, self._whole(kwargs))
         if not isinstance(cache, PrunedCache):
             return None
         self._drive(cache)
         embeds = kwargs["inputs_embeds"]
         mask = None if call is None else call.arguments.get("attention_mask")
         _note_later(cache, mask, embeds)
+        check_later(self.decoder, cache.later)
         self.current = self._behind(cache, embeds.shape[1])
-        return args, kwargs | {"attention_mask": None}
+        return args, self._whole(kwargs) | {"attention_mask": None}
+
+    def _whole(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A decoder whose last layers borrow keys gives them the last tokens only: not here."""
+        return kwargs | ({"logits_to_keep": 0} if lenders(self.decoder) else {})
 
     def _begin(
         self, call: _Call, layout: Layout, cache: Any, kwargs: dict[str, Any]
@@ -167,8 +176,15 @@ class Hooks:
             if plans is None:
                 assert settings.budget_total is not None
                 layout, plans = plan_shares(
-                    settings.method, layout, settings.budget_total, embeds, self.depth
+                    settings.method,
+                    layout,
+                    settings.budget_total,
+                    embeds,
+                    self.depth,
+                    self.scoring,
                 )
+            if not fresh:
+                check_rows(self.decoder, row_lengths(layout, plans, self.depth))
             prompt = Prompt(
                 layout,
                 plans,
@@ -177,9 +193,11 @@ class Hooks:
                 self.family.blocks(self.model, call.arguments),
                 Deepstack.taken_from(kwargs, self.depth),
                 self.encoding.view(call.arguments, layout),
+                self.family.block_kinds,
+                self.family.per_token,
             )
             prefill = Prefill(settings, prompt, self.decoder, cache, self.trace)
-            changed = prefill.enter()
+            changed = prefill.enter(kwargs)
         except BaseException:
             if cache is not None and fresh:
                 cache.reset()
@@ -210,8 +228,9 @@ class Hooks:
         if self.current is None:
             return None
         self.capture.disarm(number - 1)
-        hidden, kwargs = self.current.before_layer(number, args[0], kwargs)
-        return (hidden, *args[1:]), kwargs
+        named = dict(zip(self.names, args, strict=False)) | kwargs
+        hidden, named = self.current.before_layer(number, named.pop(self.names[0]), named)
+        return (hidden,), named
 
     def _drive(self, cache: Any) -> None:
         if isinstance(cache, PrunedCache):

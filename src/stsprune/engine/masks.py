@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stsprune.errors import UnsupportedModeError, UnsupportedModelError
+from stsprune.errors import UnsupportedModeError
 
 from .compat import causal_mask
+from .mixers import attends, kind_of, scans
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,9 @@ def _full(mask: Tensor | None, like: Tensor, value: bool) -> Tensor:
 
 
 def window_of(config: Any, layer: int) -> int | None:
-    """The sliding window of a decoder layer, None = all tokens.
-
-    Raises UnsupportedModelError for layers that are no softmax attention over a sequence.
-    """
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return window
-    kind = kinds[layer]
-    if kind not in ("full_attention", "sliding_attention"):
-        raise UnsupportedModelError(
-            f"model must have full or sliding attention layers, got {kind!r} at layer {layer}"
-        )
-    return window if kind == "sliding_attention" else None
+    """The sliding window of a decoder layer, None = all tokens."""
+    kind = kind_of(config, layer)
+    return getattr(config, "sliding_window", None) if kind == "sliding_attention" else None
 
 
 def windowed(decoder: Any) -> bool:
@@ -96,8 +86,14 @@ def layer_mask(
 
     hidden [B, Q, Dim]: the queries; keys: all tokens that the layer holds, the Q new ones last;
     length: of the unpruned sequence up to them; text: bool [B, Q], the queries for which veiled
-    keys are hidden (None = all of them). Raises what `patterned_mask` raises.
+    keys are hidden (None = all of them). A layer that scans takes bool [B, Q], the queries that
+    are no padding; one that mixes nothing takes None. Raises what `patterned_mask` raises.
     """
+    if scans(config, layer):
+        valid = keys.last(hidden.shape[1]).valid
+        return None if valid is None else valid.to(hidden.device)
+    if not attends(config, layer):
+        return None
     window = window_of(config, layer)
     if window is not None and length <= window:
         window = None

@@ -27,14 +27,19 @@ class Settings:
     budget_total: int | None = None
 
 
-def plan_images(method: Method, layout: Layout, depth: int) -> list[Plan]:
-    """A plan per bucket; raises what `Method.plan` raises, and UnsupportedModeError."""
-    plans = [method.plan(bucket.visual.tokens, depth) for bucket in layout.buckets]
+def plan_images(method: Method, layout: Layout, depth: int, scoring: Sequence[int]) -> list[Plan]:
+    """A plan per bucket; raises what `Method.plan_on` raises, and UnsupportedModeError."""
+    plans = [method.plan_on(bucket.visual.tokens, depth, scoring) for bucket in layout.buckets]
     return _with_text(plans, layout)
 
 
 def plan_shares(
-    method: Method, layout: Layout, total: int, embeds: Tensor, depth: int
+    method: Method,
+    layout: Layout,
+    total: int,
+    embeds: Tensor,
+    depth: int,
+    scoring: Sequence[int],
 ) -> tuple[Layout, list[Plan]]:
     """A plan per bucket where every image has its share of each row's `total` tokens.
 
@@ -53,26 +58,36 @@ def plan_shares(
             budgets[image] = share
     layout = replace(layout, buckets=buckets(layout, columns, budgets))
     plans = [
-        replace(method, budget=budgets[bucket.images[0]]).plan(bucket.visual.tokens, depth)
+        replace(method, budget=budgets[bucket.images[0]]).plan_on(
+            bucket.visual.tokens, depth, scoring
+        )
         for bucket in layout.buckets
     ]
     return layout, _with_text(plans, layout)
+
+
+def row_lengths(layout: Layout, plans: Sequence[Plan], depth: int) -> list[list[int]]:
+    """Tokens per decoder layer, for every row."""
+    rows = [[count] * depth for count in layout.valid_counts]
+    for bucket, plan in zip(layout.buckets, plans, strict=True):
+        tokens = bucket.visual.tokens
+        held = tokens_per_layer(plan, tokens, depth)
+        for image in bucket.images:
+            row = rows[layout.image_rows[image]]
+            row[:] = [n - tokens + kept for n, kept in zip(row, held, strict=True)]
+    return rows
 
 
 def expected_gain(layout: Layout, plans: Sequence[Plan], decoder: Any, embeds: Tensor) -> float:
     """Expected time of a prefill over the unpruned one, see `gain`; host numbers only."""
     depth = len(decoder.layers)
     unpruned = [[count] * depth for count in layout.valid_counts]
-    pruned = [list(row) for row in unpruned]
-    selection = 0
-    for bucket, plan in zip(layout.buckets, plans, strict=True):
-        tokens = bucket.visual.tokens
-        held = tokens_per_layer(plan, tokens, depth)
-        for image in bucket.images:
-            row = pruned[layout.image_rows[image]]
-            row[:] = [n - tokens + kept for n, kept in zip(row, held, strict=True)]
-            if plan.structure is not None:
-                selection += selection_flops(tokens, embeds.shape[-1])
+    pruned = row_lengths(layout, plans, depth)
+    selection = sum(
+        selection_flops(bucket.visual.tokens, embeds.shape[-1]) * len(bucket.images)
+        for bucket, plan in zip(layout.buckets, plans, strict=True)
+        if plan.structure is not None
+    )
     balance = BALANCE.get(embeds.device.type, BALANCE["cuda"])
     return expected_share(decoder.config, unpruned, pruned, selection, embeds.itemsize, balance)
 

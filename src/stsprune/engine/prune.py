@@ -21,7 +21,7 @@ from .compat import check_version
 from .families import Family, family_of
 from .guards import check_attention, check_model
 from .hooks import Hooks
-from .masks import window_of
+from .mixers import check_layers, check_reusable, kind_of, scoring_layers
 from .plans import Settings
 from .trace import Trace
 from .unwrap import unwrap
@@ -85,10 +85,13 @@ def prune(
     decoder = family.decoder(model)
     check_attention(decoder.config)
     for layer in range(len(decoder.layers)):
-        window_of(decoder.config, layer)  # an unknown kind of layer shows here
+        kind_of(decoder.config, layer)  # an unknown kind of layer shows here
+    check_layers(decoder, family.recent)
     tokens = family.tokens(model)
     if tokens is not None and budget_total is None:
-        method.plan(tokens, len(decoder.layers))
+        method.plan_on(tokens, len(decoder.layers), scoring_layers(decoder))
+    if reusable:
+        check_reusable(decoder)
     settings = Settings(method, positions == "compact", reusable, budget_total)
     hooks = Hooks(model, family, settings, warn_no_gain)
     with _LOCK:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from stsprune.method.base import InstructionAttention, Method, VisualTokens
 from stsprune.selection.attention import top_indices
 
+from .masks import Span
 from .trace import Trace
 from .visual import Visual
 
@@ -93,3 +95,25 @@ def semantic_stage(
     kept = held.kept.gather(1, best)
     trace.record(held.images, held.visual, "semantics", reading.layer, kept, scores)
     return Choice(best, kept, attention)
+
+
+def log_total(reading: Reading, span: Span, window: int | None, rows: Tensor, text: int) -> Tensor:
+    """See `InstructionAttention.log_total`, of the last `text` tokens of `rows` [I].
+
+    span: what the layer holds; window: its sliding window.
+    """
+    rows = rows.to(reading.keys.device)
+    queries, keys = reading.queries[rows, :, -text:], reading.keys[rows]
+    span = span.last(keys.shape[2]).on(rows.device)
+    k = span.columns[rows][:, None]
+    q = span.columns[rows][:, -text:, None]
+    allowed = k <= q
+    if window is not None:
+        allowed = allowed & (k > q - window)
+    if span.valid is not None:
+        allowed = allowed & span.valid[rows][:, None]
+    images, heads, _, width = queries.shape
+    grouped = queries.reshape(images, keys.shape[1], -1, width).float()
+    logits = grouped @ keys.float().transpose(-1, -2) * reading.scale
+    logits = logits.view(images, heads, text, keys.shape[2])
+    return logits.masked_fill(~allowed[:, None], -torch.inf).logsumexp(-1)

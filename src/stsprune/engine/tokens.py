@@ -97,3 +97,9 @@ def take_rows(table: Tensor, index: Tensor) -> Tensor:
     table = table.expand(*table.shape[:-3], index.shape[0], -1, -1)
     index = index[..., None].expand(*table.shape[:-2], index.shape[1], table.shape[-1])
     return table.gather(-2, index)
+
+
+def take_tokens(values: Tensor, index: Tensor) -> Tensor:
+    """values [B, T, ...], index [B, S] -> [B, S, ...]."""
+    rows = torch.arange(len(index), device=values.device)[:, None]
+    return values[rows, index.to(values.device)]

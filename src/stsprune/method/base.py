@@ -16,6 +16,7 @@ from torch import Tensor
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import check_budget, kept_tokens
 
+from .placing import moved_stages
 from .steps import Step
 
 
@@ -126,6 +127,13 @@ class Method:
     def plan(self, tokens: int, depth: int) -> Plan:
         """Counts for an image of `tokens` in an LLM of `depth` decoder layers."""
         raise NotImplementedError
+
+    def plan_on(self, tokens: int, depth: int, scoring: Sequence[int]) -> Plan:
+        """`plan` for a model of which only the layers `scoring`, ascending, can score.
+
+        Raises InvalidArgumentError as `plan` does, and where no layer can.
+        """
+        return moved_stages(self.plan(tokens, depth), tokens, depth, scoring)
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Structure stage: indices [I, keep] of the tokens to keep, any order."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -25,6 +26,7 @@ from .base import (
     structure_plan,
     tokens_per_layer,
 )
+from .placing import moved_stages, scoring_layer
 from .steps import FALLS, FILTER, QUERY, REPULSION, WITHDRAWAL, Step
 
 QUERIES = ("peak", "last", "all")
@@ -111,6 +113,14 @@ class STS(Method):
             return plan
         left = total - sum(tokens_per_layer(plan, tokens, end))
         return falling_plan(tokens, first, *falls, (last, int(left // (depth - end))))
+
+    def plan_on(self, tokens: int, depth: int, scoring: Sequence[int]) -> Plan:
+        """See `Method.plan_on`: the budget is split for the layer that filters in the end."""
+        layer = depth // 4 if self.layer is None else self.layer
+        placed = self
+        if self.semantics and layer not in scoring and layer <= depth - 2:
+            placed = replace(self, layer=scoring_layer(layer, depth, scoring))
+        return moved_stages(placed.plan(tokens, depth), tokens, depth, scoring)
 
     def withdrawal(self, depth: int, after: int = -1) -> int | None:
         """The decoder layer of `withdraw`, if it lies behind `after` and has a layer behind it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -30,6 +31,10 @@ class Wrapped(Method):
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
         return self.inner.plan(tokens, depth)
+
+    def plan_on(self, tokens: int, depth: int, scoring: Sequence[int]) -> Plan:
+        """See `Method.plan_on`."""
+        return self.inner.plan_on(tokens, depth, scoring)
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """See `Method.select`."""

@@ -9,6 +9,8 @@ from stsprune.errors import InvalidTypeError, UnsupportedModelError
 from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
 from .gemma import Gemma3
+from .gemma4 import Gemma4, Gemma4Unified
+from .hybrids import Lfm2VL, Lfm3VL, MiniCPMV46, Qwen35, Qwen35Moe
 from .idefics import Idefics3, SmolVLM
 from .internvl import InternVL
 from .llava import Llava
@@ -29,6 +31,13 @@ _ALL: tuple[Family, ...] = (
     SmolVLM(),
     Gemma3(),
     Mistral3(),
+    Qwen35(),
+    Qwen35Moe(),
+    Lfm2VL(),
+    Lfm3VL(),
+    MiniCPMV46(),
+    Gemma4(),
+    Gemma4Unified(),
 )
 
 #: transformers class name -> adapter

@@ -12,6 +12,7 @@ from torch import Tensor
 from stsprune.errors import UnsupportedModeError
 
 from ..layout import Ids
+from ..mixers import ATTENTION
 from ..visual import Visual
 
 
@@ -31,7 +32,10 @@ class Family(ABC):
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
     rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
-    not 0 for text behind the prompt, and what they are there.
+    not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
+    or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
+    block_kinds: the kinds of layers in which `blocks` hold; recent: whether it is proven only from
+    transformers 5.19 on.
     """
 
     name: ClassVar[str]
@@ -39,6 +43,9 @@ class Family(ABC):
     modalities: ClassVar[tuple[str, ...]] = ("image",)
     rotary_axes: ClassVar[int] = 1
     text_inputs: ClassVar[Mapping[str, int]] = {"attention_mask": 1}
+    per_token: ClassVar[tuple[str, ...]] = ()
+    block_kinds: ClassVar[frozenset[str]] = ATTENTION
+    recent: ClassVar[bool] = False
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""

@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from ..cache import PrunedCache, group_of
-from ..masks import layer_mask, window_of, windowed
+from ..masks import layer_mask, windowed
+from ..mixers import attends, kind_of
 from ..rotary import rotary
+from ..sharing import borrowed_mask, lenders, lent_keys
 from ..stages import Reading
 
 
@@ -19,6 +21,7 @@ class Decode:
     def __init__(self, decoder: Any, cache: PrunedCache) -> None:
         self.reads: Sequence[int] = ()
         self.decoder, self.cache = decoder, cache
+        self.lenders = lenders(decoder)
         self._ready: dict[Any, dict[str, Any]] = {}
 
     @property
@@ -31,14 +34,16 @@ class Decode:
             and config._attn_implementation != "eager"  # its mask has the first layer's length
             and all(g.span.valid is None and g.span.veiled is None for g in cache.groups)
             and not windowed(self.decoder)
+            and not self.lenders
         )
 
     def before_layer(
         self, layer: int, hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """See `Pass`: the group's mask and positions."""
-        window = window_of(self.decoder.config, layer)
-        key = (group_of(self.cache.groups, layer), window, hidden.device)
+        kind = kind_of(self.decoder.config, layer)
+        # The length too: layers without keys of their own may be given the last tokens only.
+        key = (group_of(self.cache.groups, layer), kind, hidden.device, hidden.shape[1])
         if key not in self._ready:
             self._ready[key] = self._prepare(layer, hidden, kwargs)
         return hidden, kwargs | self._ready[key]
@@ -48,7 +53,11 @@ class Decode:
 
     def _prepare(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         cache, config = self.cache, self.decoder.config
+        if not attends(config, layer):
+            return {"attention_mask": None}  # rows of one turn are of equal length: `check_rows`
         group = cache.group_of(layer)
+        if layer in self.lenders:
+            return {"attention_mask": self._borrowed(layer, hidden, kwargs)}
         extra = cache.get_query_offset(layer) + hidden.shape[1] - group.width
         keys = cache.span_with(group, extra)
         mask = layer_mask(config, hidden, keys, cache.logical + extra, cache, layer)
@@ -58,3 +67,12 @@ class Decode:
             fresh["position_ids"] = moved
             fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
         return fresh
+
+    def _borrowed(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """The mask over another layer's keys, to which this pass has added its own."""
+        cache, config, lender = self.cache, self.decoder.config, self.lenders[layer]
+        held = cache.group_of(lender)
+        extra = cache.get_query_offset(lender) - held.width
+        lent = cache.span_with(held, extra).last(lent_keys(config, layer, kwargs))
+        own = cache.span_with(cache.group_of(layer), extra)
+        return borrowed_mask(config, layer, hidden, own, lent)

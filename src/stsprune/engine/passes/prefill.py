@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
-from stsprune.method.base import EncoderView, InstructionAttention, Plan, VisualTokens
+from stsprune.method.base import InstructionAttention, Plan, VisualTokens
 from stsprune.selection.upload import upload
 
 from ..cache import Group, HeldImages, PrunedCache, group_of
-from ..deepstack import Deepstack
-from ..layout import Bucket, Layout
-from ..masks import layer_mask, window_of, windowed
+from ..layout import Bucket
+from ..masks import Span, layer_mask, window_of, windowed
+from ..mixers import attends, kind_of
 from ..plans import Settings
 from ..rotary import rotary
-from ..stages import Candidates, Reading, semantic_stage, structure_stage
-from ..tokens import TokenTable, take_rows
+from ..sharing import borrowed_mask, lenders, lent_keys
+from ..stages import Candidates, Reading, log_total, semantic_stage, structure_stage
+from ..tokens import TokenTable, take_rows, take_tokens
 from ..trace import ImageTrace, Trace
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt with images [B, T] as it enters the decoder.
-
-    embeds [B, T, Dim]; positions [B, T], [1, T], [axes, B, T] or None (counted on, as transformers
-    does); blocks: int64 [B, T] of bidirectional attention, see `Span`; encoder: the encoder's
-    attention for the images of a bucket.
-    """
-
-    layout: Layout
-    plans: list[Plan]
-    embeds: Tensor
-    positions: Tensor | None
-    blocks: Tensor | None = None
-    deepstack: Deepstack | None = None
-    encoder: Callable[[Bucket], EncoderView] | None = None
+from .prompt import Prompt
 
 
 class Prefill:
@@ -67,6 +51,7 @@ class Prefill:
         self.start = cache.logical if cache is not None else 0
         self.end = self.start + layout.valid.shape[1]
         self.groups: list[Group] = []
+        self.lenders = lenders(decoder)
         self.table = TokenTable(layout)
         self.entry = self.table.place  # column -> place in the sequence that entered the decoder
         positions = prompt.positions
@@ -83,8 +68,8 @@ class Prefill:
             for row, visual in zip(layout.image_rows, layout.visuals, strict=True)
         ]
 
-    def enter(self) -> dict[str, Any]:
-        """The structure stage; the decoder's new keyword arguments."""
+    def enter(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The structure stage; what changes in the decoder's keyword arguments."""
         embeds = self.prompt.embeds
         for number, (bucket, plan) in enumerate(self._buckets()):
             if plan.structure is None:
@@ -95,6 +80,12 @@ class Prefill:
             )
             self.table.drop(number, kept)
             if merged is not None:
+                if kwargs.get("per_layer_inputs") is not None:
+                    name = type(self.method).__name__
+                    raise UnsupportedModeError(
+                        f"method must not merge before the first layer, as {name} does, for a "
+                        "model with inputs per layer: a merged token has none"
+                    )
                 places = (bucket.rows[:, None], self.table.columns(number))
                 embeds = embeds.index_put(places, merged)
         self._regroup(0)
@@ -109,6 +100,7 @@ class Prefill:
             "inputs_embeds": take_rows(embeds, index),
             "position_ids": positions,
             "attention_mask": None,
+            **self._per_token(kwargs, index),
         }
 
     def before_layer(
@@ -124,11 +116,14 @@ class Prefill:
             before = self.table.place
             self._regroup(layer)
             hidden = take_rows(hidden, self._local(before, hidden))
-        window = window_of(self.decoder.config, layer)
-        key = (self._group(layer).first, window, hidden.device)
+        kind = kind_of(self.decoder.config, layer)
+        key = (self._group(layer).first, kind, hidden.device, self._apart(layer))
         if key not in self._ready:
             self._ready[key] = self._prepare(layer, hidden, kwargs)
-        return hidden, kwargs | self._ready[key]
+        kwargs = kwargs | self._ready[key]
+        if self.prompt.per_token and self.entry is not self.table.place:
+            kwargs |= self._per_token(kwargs, self._local(self.entry, hidden))
+        return hidden, kwargs
 
     def read(self, reading: Reading) -> None:
         """See `Pass`: the semantic stage, which drops from the next layer on."""
@@ -199,22 +194,8 @@ class Prefill:
 
     def _log_total(self, reading: Reading, rows: Tensor, text: int) -> Tensor:
         """See `InstructionAttention.log_total`."""
-        rows = rows.to(reading.keys.device)
-        queries, keys = reading.queries[rows, :, -text:], reading.keys[rows]
-        span = self._group(reading.layer).span.last(keys.shape[2]).on(rows.device)
-        k = span.columns[rows][:, None]
-        q = span.columns[rows][:, -text:, None]
-        allowed = k <= q
         window = window_of(self.decoder.config, reading.layer)
-        if window is not None:
-            allowed = allowed & (k > q - window)
-        if span.valid is not None:
-            allowed = allowed & span.valid[rows][:, None]
-        images, heads, _, width = queries.shape
-        grouped = queries.reshape(images, keys.shape[1], -1, width).float()
-        logits = grouped @ keys.float().transpose(-1, -2) * reading.scale
-        logits = logits.view(images, heads, text, keys.shape[2])
-        return logits.masked_fill(~allowed[:, None], -torch.inf).logsumexp(-1)
+        return log_total(reading, self._group(reading.layer).span, window, rows, text)
 
     def _merge(
         self,
@@ -233,17 +214,26 @@ class Prefill:
 
     def _prepare(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         group, config = self._group(layer), self.decoder.config
-        fresh: dict[str, Any] = {"attention_mask": self._mask(layer, group, hidden)}
+        fresh: dict[str, Any] = {}
+        if self._apart(layer):
+            lent = self._blocked(layer, self._group(self.lenders[layer]).span)
+            lent = lent.last(lent_keys(config, layer, kwargs))
+            own = self._blocked(layer, group.span)
+            fresh["attention_mask"] = borrowed_mask(config, layer, hidden, own, lent)
+        else:
+            fresh["attention_mask"] = self._mask(layer, group, hidden)
         positions = kwargs.get("position_ids")
+        if not attends(config, layer):
+            return fresh  # a scan counts its tokens by itself
         if self.settings.compact:
             positions = self.positions.gather(-1, self.table.index)
             positions = self._compact(group, positions).to(hidden.device)
             fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
         elif self.entry is not self.table.place:
             local = self._local(self.entry, hidden)
-            fresh["position_embeddings"] = tuple(
-                take_rows(part, local) for part in kwargs["position_embeddings"]
-            )
+            parts = kwargs.get("position_embeddings")
+            if parts is not None:
+                fresh["position_embeddings"] = tuple(take_rows(part, local) for part in parts)
             if positions is not None:
                 positions = positions.expand(*positions.shape[:-2], len(local), -1)
                 positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))
@@ -252,16 +242,31 @@ class Prefill:
         return fresh
 
     def _mask(self, layer: int, group: Group, hidden: Tensor) -> Any:
-        index, span, text = self.table.index, group.span, None
-        if self.blocks is not None:
-            missing = group.width - index.shape[1]
-            blocks = torch.nn.functional.pad(self.blocks.gather(1, index), (missing, 0), value=-1)
-            span = replace(span, blocks=blocks)
+        index, span, text = self.table.index, self._blocked(layer, group.span), None
         if span.veiled is not None:
             starts = upload(self.layout.text_start, hidden.device)[:, None]
             text = index.to(hidden.device) >= starts
         config = self.decoder.config
         return layer_mask(config, hidden, span, self.end, self.cache, layer, text)
+
+    def _blocked(self, layer: int, span: Span) -> Span:
+        """The span with the prompt's blocks, in layers where they hold."""
+        holds = kind_of(self.decoder.config, layer) in self.prompt.block_kinds
+        if self.blocks is None or not holds:
+            return span
+        local = span.columns - self.start
+        blocks = self.blocks.gather(1, local.clamp_min(0))
+        return replace(span, blocks=torch.where(local < 0, -1, blocks))
+
+    def _apart(self, layer: int) -> bool:
+        """Whether a layer reads the keys of one that held more."""
+        lender = self.lenders.get(layer)
+        return lender is not None and self._group(lender) is not self._group(layer)
+
+    def _per_token(self, kwargs: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
+        """The family's further arguments that have an entry per token, at `index` [B, S]."""
+        given = {name: kwargs.get(name) for name in self.prompt.per_token}
+        return {n: take_tokens(one, index) for n, one in given.items() if one is not None}
 
     def _local(self, places: Tensor, hidden: Tensor) -> Tensor:
         """Where the sequence's columns were when `places` [B, T] held; any row for padding."""

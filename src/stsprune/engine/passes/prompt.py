@@ -1,0 +1,34 @@
+"""What a pruned prefill is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from stsprune.method.base import EncoderView, Plan
+
+from ..deepstack import Deepstack
+from ..layout import Bucket, Layout
+from ..mixers import ATTENTION
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with images [B, T] as it enters the decoder.
+
+    embeds [B, T, Dim]; positions [B, T], [1, T], [axes, B, T] or None (counted on, as transformers
+    does); blocks: int64 [B, T] of bidirectional attention, see `Span`, in layers of block_kinds;
+    encoder: the encoder's attention for the images of a bucket; per_token: see `Family`.
+    """
+
+    layout: Layout
+    plans: list[Plan]
+    embeds: Tensor
+    positions: Tensor | None
+    blocks: Tensor | None = None
+    deepstack: Deepstack | None = None
+    encoder: Callable[[Bucket], EncoderView] | None = None
+    block_kinds: frozenset[str] = ATTENTION
+    per_token: tuple[str, ...] = ()
