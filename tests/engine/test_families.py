@@ -6,6 +6,7 @@ A new adapter joins by its `Kit` in tests/zoo.py.
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import dataclass
 
 import pytest
@@ -62,19 +63,26 @@ def decode(model, inputs, continuation, cache, logits):
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
         given = {"input_ids": continuation[:, step : step + 1], "attention_mask": mask}
         if at is not None:
-            given["position_ids"] = (at + step).expand(3, -1, -1)
+            given["position_ids"] = at + step
         out = model(**given, **{CACHE: cache})
         logits.append(out.logits[:, -1])
     return torch.stack(logits, 1)
 
 
 def next_positions(model, inputs):
-    """[1, B, 1] behind a prompt where positions have three axes, else None."""
+    """[axes, B, 1] behind a prompt where positions have several axes, else None."""
     if family_of(model).rotary_axes == 1:
         return None
-    given = {name: value for name, value in inputs.items() if not name.startswith("pixel")}
-    positions, _ = model.model.get_rope_index(**given)
-    return positions.amax((0, 2))[None, :, None] + 1
+    positions = rope_index(model, inputs)
+    return (positions.amax((0, 2))[None, :, None] + 1).expand(len(positions), -1, -1)
+
+
+def rope_index(model, inputs):
+    """[axes, B, T], as the model makes them."""
+    names, find = family_of(model).rope_inputs, inner_of(model).get_rope_index
+    given = {names.get(name, name): value for name, value in inputs.items()}
+    wanted = inspect.signature(find).parameters
+    return find(**{name: value for name, value in given.items() if name in wanted})[0]
 
 
 @torch.no_grad()
@@ -235,12 +243,13 @@ def talk(family, second_part="image"):
     assert torch.equal(whole["input_ids"][:, :start], first["input_ids"])
     second = kit.inputs(model, [[*rows, *later]], skip=1)
     second["input_ids"] = second["input_ids"][:, start + 3 :]
-    if kit.kinds == "mm_token_type_ids":
+    if family_of(model).rotary_axes > 1:
         # transformers computes them for a first turn only
-        grids = {k: v for k, v in whole.items() if k.endswith("thw") or k == kit.kinds}
-        positions, _ = model.model.get_rope_index(whole["input_ids"], **grids)
-        second["position_ids"] = positions[..., start + 3 :]
-        del second[kit.kinds]
+        second["position_ids"] = rope_index(model, whole)[..., start + 3 :]
+        second.pop("mm_token_type_ids", None)
+    for name in family_of(model).token_inputs:
+        if name in second:
+            second[name] = second[name][:, start + 3 :]
     return Talk(whole, first, second, whole["input_ids"][:, start : start + 3])
 
 
@@ -282,8 +291,12 @@ def test_a_turn_of_text_outside(family):
 
 def forget(model):
     """A model with three-axis positions keeps an offset from its last call."""
-    if hasattr(model.model, "rope_deltas"):
-        model.model.rope_deltas = None
+    if hasattr(inner_of(model), "rope_deltas"):
+        inner_of(model).rope_deltas = None
+
+
+def inner_of(model):
+    return family_of(model).inner(model)
 
 
 class TestNegativeControls:
@@ -336,7 +349,7 @@ class TestNegativeControls:
         assert self.difference(family, wrong_inputs=attend) > 0.01
 
     @pytest.mark.parametrize(
-        "family", [name for name in KITS if family_of(shared(name)).rotary_axes == 1]
+        "family", [name for name, kit in KITS.items() if FAMILIES[kit.model].rotary_axes == 1]
     )
     def test_compacted_positions(self, family):
         model, rows = shared(family), PROMPTS["left padding"]

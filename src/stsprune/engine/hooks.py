@@ -177,6 +177,11 @@ class Hooks:
                 self.family.blocks(self.model, call.arguments),
                 Deepstack.taken_from(kwargs, self.depth),
                 self.encoding.view(call.arguments, layout),
+                {
+                    name: kwargs[name]
+                    for name in self.family.token_inputs
+                    if kwargs.get(name) is not None
+                },
             )
             prefill = Prefill(settings, prompt, self.decoder, cache, self.trace)
             changed = prefill.enter()

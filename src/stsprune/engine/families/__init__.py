@@ -9,11 +9,13 @@ from stsprune.errors import InvalidTypeError, UnsupportedModelError
 from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
 from .gemma import Gemma3
+from .grids import GRIDS
 from .idefics import Idefics3, SmolVLM
 from .internvl import InternVL
 from .llava import Llava
 from .mistral import Mistral3
 from .qwen import Qwen2VL, Qwen3VL, Qwen3VLMoe, Qwen25VL
+from .squares import SQUARES
 
 _ALL: tuple[Family, ...] = (
     Llava(),
@@ -29,6 +31,8 @@ _ALL: tuple[Family, ...] = (
     SmolVLM(),
     Gemma3(),
     Mistral3(),
+    *GRIDS,
+    *SQUARES,
 )
 
 #: transformers class name -> adapter

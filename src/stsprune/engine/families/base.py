@@ -31,7 +31,9 @@ class Family(ABC):
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
     rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
-    not 0 for text behind the prompt, and what they are there.
+    not 0 for text behind the prompt, and what they are there; token_inputs: inputs [B, T] that the
+    decoder hands to its layers, so that they follow the tokens; rope_inputs: what get_rope_index
+    calls an input that the model has another name for.
     """
 
     name: ClassVar[str]
@@ -39,6 +41,8 @@ class Family(ABC):
     modalities: ClassVar[tuple[str, ...]] = ("image",)
     rotary_axes: ClassVar[int] = 1
     text_inputs: ClassVar[Mapping[str, int]] = {"attention_mask": 1}
+    token_inputs: ClassVar[tuple[str, ...]] = ()
+    rope_inputs: ClassVar[Mapping[str, str]] = {}
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from ..masks import layer_mask, window_of, windowed
 from ..plans import Settings
 from ..rotary import rotary
 from ..stages import Candidates, Reading, semantic_stage, structure_stage
-from ..tokens import TokenTable, take_rows
+from ..tokens import TokenTable, take_rows, taken
 from ..trace import ImageTrace, Trace
 
 
@@ -31,7 +31,7 @@ class Prompt:
 
     embeds [B, T, Dim]; positions [B, T], [1, T], [axes, B, T] or None (counted on, as transformers
     does); blocks: int64 [B, T] of bidirectional attention, see `Span`; encoder: the encoder's
-    attention for the images of a bucket.
+    attention for the images of a bucket; token_inputs: further [B, T] that layers are given.
     """
 
     layout: Layout
@@ -41,6 +41,7 @@ class Prompt:
     blocks: Tensor | None = None
     deepstack: Deepstack | None = None
     encoder: Callable[[Bucket], EncoderView] | None = None
+    token_inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Prefill:
@@ -105,7 +106,11 @@ class Prefill:
         positions = self.positions.gather(-1, index.expand(*self.positions.shape[:-2], -1, -1))
         if self.settings.compact:
             positions = self._compact(self.groups[0], positions)
-        return {
+        inputs = {
+            name: value.gather(1, index.to(value.device))
+            for name, value in self.prompt.token_inputs.items()
+        }
+        return inputs | {
             "inputs_embeds": take_rows(embeds, index),
             "position_ids": positions,
             "attention_mask": None,
@@ -240,9 +245,10 @@ class Prefill:
             fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
         elif self.entry is not self.table.place:
             local = self._local(self.entry, hidden)
-            fresh["position_embeddings"] = tuple(
-                take_rows(part, local) for part in kwargs["position_embeddings"]
-            )
+            fresh["position_embeddings"] = taken(kwargs["position_embeddings"], local)
+            for name in self.prompt.token_inputs:
+                if kwargs.get(name) is not None:
+                    fresh[name] = kwargs[name].gather(1, local)
             if positions is not None:
                 positions = positions.expand(*positions.shape[:-2], len(local), -1)
                 positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))
