@@ -13,6 +13,7 @@ import torch
 import transformers
 import zoo_grids
 import zoo_squares
+import zoo_views
 from kit import (
     BREAK,
     DEPTH,
@@ -430,7 +431,7 @@ KITS: dict[str, Kit] = {
 }
 
 
-for rows in (zoo_grids.KITS, zoo_squares.KITS):
+for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     # What this release of transformers does not have yet is proven on those that do.
     KITS |= {name: kit for name, kit in rows.items() if hasattr(transformers, kit.model)}
 

@@ -118,6 +118,26 @@ LATENT = {
 SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 
 
+MUSE_TEXT = {
+    "head_dim": 12,
+    "sliding_window": 20,
+    "layer_types": SLIDING,
+    "layer_rope_theta": [10000.0, 10000.0, 0] * 2,
+    "qk_scale_factor": 1.0,
+}
+MUSE_VISION = {
+    "patch_size": 4,
+    "pos_emb_height": 8,
+    "pos_emb_width": 8,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+MUSE = {"out_hidden_size": 128, "projector_hidden_size": 32}
+
+
 def omni(kind: str, text: dict[str, Any], vision: dict[str, Any], audio: dict[str, Any]) -> Any:
     def build() -> Any:
         return getattr(transformers, kind)(
@@ -302,6 +322,79 @@ KITS: dict[str, Kit] = {
         joined,
         merging(clip(48), "video"),
         lean=True,
+    ),
+    "Muse Glimmer": kit(
+        "MuseGlimmerForConditionalGeneration",
+        config("MuseGlimmerConfig", MUSE_TEXT, MUSE_VISION, **MUSE),
+    ),
+    "Muse Spark": kit(
+        "MuseSparkForConditionalGeneration",
+        config(
+            "MuseSparkConfig",
+            {
+                **MUSE_TEXT,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 32,
+                "moe_hidden_size": 32,
+                "initializer_range": 0.1,
+            },
+            MUSE_VISION,
+            **MUSE,
+            audio_token_id=58,
+            audio_config={
+                "patch_sizes": [2, 2],
+                "hidden_sizes": [8, 8],
+                "depths": [1, 1],
+                "num_hidden_layers": 2,
+                "out_hidden_size": 48,
+            },
+        ),
+    ),
+    "MiniMax M3": kit(
+        "MiniMaxM3SparseForConditionalGeneration",
+        config(
+            "MiniMaxM3VLConfig",
+            {
+                "head_dim": 12,
+                "rotary_dim": 6,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+                "dense_intermediate_size": 48,
+                "shared_intermediate_size": 32,
+                "intermediate_size": 32,
+                "layer_types": ["full_attention"] * 6,
+            },
+            {
+                **PATCHES,
+                "temporal_patch_size": 2,
+                "image_size": 32,
+                "hidden_size": 32,
+                "intermediate_size": 48,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+            },
+            projector_hidden_size=32,
+            image_token_index=IMAGE,
+            video_token_index=VIDEO,
+        ),
+    ),
+    "Cohere Compass": kit(
+        "CohereCompassForConditionalGeneration",
+        config(
+            "CohereCompassConfig",
+            {
+                "head_dim": 12,
+                "sliding_window": 20,
+                "layer_types": SLIDING,
+                "rope_parameters": {"sliding_attention": ROPE, "full_attention": None},
+                "logit_scale": 1.0,
+                "tie_word_embeddings": False,
+            },
+            {**VISION, **OUT, **DEEP},
+            **MARKS,
+        ),
+        **MROPE,
     ),
     "HunYuan-VL": kit(
         "HunYuanVLForConditionalGeneration",

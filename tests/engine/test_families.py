@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import transformers
 from differences import ORACLES, differences, judged
 from releases import ENCODES_BEFORE_BEAMS, need_repeated_pictures
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
@@ -126,6 +127,18 @@ def cells():
                 yield pytest.param(family, prompt, id=f"{family}-{prompt}")
 
 
+def crossed():
+    """Family, prompt, method, backend. Lean kits run half: every pair of two, not every three."""
+    for cell in cells():
+        family, prompt = cell.values
+        for number, method in enumerate(METHODS):
+            for at, attention in enumerate(("sdpa", "eager")):
+                if KITS[family].lean and (list(PROMPTS).index(prompt) + number + at) % 2:
+                    continue
+                name = f"{family}-{prompt}-{method}-{attention}"
+                yield pytest.param(family, prompt, method, attention, id=name)
+
+
 @pytest.mark.parametrize("leave", [True, False])
 def test_padding_that_pruning_makes_vanish(leave):
     """Rows of unequal prompts that end up equally long: the caller's mask is padded still."""
@@ -139,9 +152,7 @@ def test_padding_that_pruning_makes_vanish(leave):
     assert judged("vanishing padding", got, model, inputs, trace, continuation) < TOLERANCE
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("family", "prompt"), list(cells()))
+@pytest.mark.parametrize(("family", "prompt", "method", "attention"), list(crossed()))
 def test_equals_both_oracles(family, prompt, method, attention):
     model, rows = shared(family, attention), PROMPTS[prompt]
     inputs = KITS[family].inputs(model, rows)
@@ -164,6 +175,8 @@ def test_equals_both_oracles(family, prompt, method, attention):
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize(("family", "prompt"), list(cells()))
 def test_whole_budget_equals_unpruned(family, prompt, attention):
+    if KITS[family].lean and (attention == "eager") != (prompt == "left padding"):
+        pytest.skip("lean: one backend per prompt")
     model, rows = shared(family, attention), PROMPTS[prompt]
     inputs = KITS[family].inputs(model, rows)
     continuation = forced(len(rows))
@@ -254,7 +267,7 @@ def talk(family, second_part="image"):
 
 
 @pytest.mark.parametrize("method", ["structure", "both", "several semantic layers"])
-@pytest.mark.parametrize("family", KITS)
+@pytest.mark.parametrize("family", [name for name, kit in KITS.items() if kit.turns])
 def test_two_turns_with_images(family, method):
     """The second turn's image is pruned too, and its text sees what was kept of the first."""
     model, chat, continuation = shared(family), talk(family), forced(1)
@@ -369,6 +382,10 @@ class TestNegativeControls:
 
 
 def test_every_family_is_proven():
-    shown = {type(family_of(shared(name))) for name in KITS}
-    assert shown == {type(family) for family in FAMILIES.values()}
+    """All that this release of transformers has."""
+    shown = {type(FAMILIES[kit.model]) for kit in KITS.values()}
+    known = {
+        type(family) for name, family in FAMILIES.items() if hasattr(transformers, name)
+    }
+    assert shown == known
     assert len(shown) >= 13

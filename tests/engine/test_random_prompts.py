@@ -15,10 +15,12 @@ from test_families import TOLERANCE, run_pruned, run_unpruned
 from zoo import DEPTH, KITS, WORDS, shared
 
 import stsprune
+from stsprune.engine.families import family_of
 from stsprune.errors import StsPruneError
 from stsprune.method import STS
 
-EXAMPLES = 300
+#: Of the families with most of their code shared, fewer.
+EXAMPLES, LEAN = 300, 100
 
 
 def rows(parts):
@@ -31,10 +33,10 @@ def rows(parts):
 def test_random_prompts(family):
     kit, model = KITS[family], shared(family)
     parts = ["image"] if kit.video is None else ["image", "video"]
-    before = Snapshot(model)
+    before, examples = Snapshot(model), LEAN if kit.lean else EXAMPLES
     outcomes = {"exact": 0, "refused": 0}
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         prompt=rows(parts),
         budget=st.one_of(st.integers(1, 40), st.floats(0.02, 1)),
@@ -92,7 +94,7 @@ def test_random_prompts(family):
         outcomes["exact"] += 1
 
     check()
-    assert outcomes["exact"] > EXAMPLES / 2, outcomes
+    assert outcomes["exact"] > examples / 2, outcomes
 
 
 def refusal_is_right(text, prompt, semantics):
@@ -101,6 +103,9 @@ def refusal_is_right(text, prompt, semantics):
         pictures = [row for row in prompt if any(isinstance(part, str) for part in row)]
         return semantics and any(isinstance(row[-1], str) for row in pictures)
     return "budget must be at least" in text
+
+
+TOWERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "vision_embed_tokens", "image_tower")
 
 
 class Fault(Exception):
@@ -113,11 +118,9 @@ def test_a_fault_anywhere_restores_the_model(family, monkeypatch):
     inputs = kit.inputs(model, [[3, "image", 5], [7], [2, "image", 1, "image", 3]])
     method = STS(0.3, layer=1, ratio=1.5)
     before = Snapshot(model)
-    decoder = model.get_decoder()
+    decoder = family_of(model).decoder(model)
     tower = next(
-        module
-        for name, module in model.named_modules()
-        if name.rsplit(".", 1)[-1] in ("vision_tower", "visual", "vision_model")
+        module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in TOWERS
     )
 
     def fail(*args, **kwargs):

@@ -71,7 +71,7 @@ def window_of(config: Any, layer: int) -> int | None:
     if kinds is None:
         return window
     kind = kinds[layer]
-    if kind not in ("full_attention", "sliding_attention"):
+    if kind not in ("full_attention", "sliding_attention", "chunked_attention"):
         raise UnsupportedModelError(
             f"model must have full or sliding attention layers, got {kind!r} at layer {layer}"
         )
@@ -79,8 +79,15 @@ def window_of(config: Any, layer: int) -> int | None:
 
 
 def windowed(decoder: Any) -> bool:
-    """Whether any layer has a sliding window."""
-    return any(window_of(decoder.config, layer) for layer in range(len(decoder.layers)))
+    """Whether any layer has a sliding window, or chunks."""
+    layers = range(len(decoder.layers))
+    return any(window_of(decoder.config, n) or chunk_of(decoder.config, n) for n in layers)
+
+
+def chunk_of(config: Any, layer: int) -> int | None:
+    """Tokens per chunk of a layer that attends within chunks (Llama 4), None = all tokens."""
+    kinds = getattr(config, "layer_types", None)
+    return config.attention_chunk_size if kinds and kinds[layer] == "chunked_attention" else None
 
 
 def layer_mask(
@@ -98,7 +105,12 @@ def layer_mask(
     length: of the unpruned sequence up to them; text: bool [B, Q], the queries for which veiled
     keys are hidden (None = all of them). Raises what `patterned_mask` raises.
     """
-    window = window_of(config, layer)
+    window, chunk = window_of(config, layer), chunk_of(config, layer)
+    if chunk is not None and length > chunk:
+        raise UnsupportedModeError(
+            f"prompt and answer must be at most {chunk} tokens long, one chunk of "
+            f"{config.model_type}'s attention, got {length}"
+        )
     if window is not None and length <= window:
         window = None
     hides_from_all = keys.veiled is None or text is None
@@ -136,11 +148,12 @@ def patterned_mask(
         )
     q, k = queries.columns[:, :, None], keys.columns[:, None, :]
     allowed = k <= q
+    if window is not None:
+        allowed = allowed & (k > q - window)
+    # A block lies over whatever else the layer masks, windows too, as in transformers.
     if queries.blocks is not None and keys.blocks is not None:
         mine = queries.blocks[:, :, None]
         allowed = allowed | ((mine == keys.blocks[:, None, :]) & (mine >= 0))
-    if window is not None:
-        allowed = allowed & (k > q - window)
     if keys.valid is not None:
         allowed = allowed & keys.valid[:, None, :]
     if keys.veiled is not None:

@@ -16,6 +16,7 @@ from .llava import Llava
 from .mistral import Mistral3
 from .qwen import Qwen2VL, Qwen3VL, Qwen3VLMoe, Qwen25VL
 from .squares import SQUARES
+from .views import VIEWS
 
 _ALL: tuple[Family, ...] = (
     Llava(),
@@ -33,6 +34,7 @@ _ALL: tuple[Family, ...] = (
     Mistral3(),
     *GRIDS,
     *SQUARES,
+    *VIEWS,
 )
 
 #: transformers class name -> adapter

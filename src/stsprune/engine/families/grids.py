@@ -46,5 +46,9 @@ GRIDS: tuple[Family, ...] = (
         token_inputs=("moe_mm_token_type_ids",),
     ),
     row("VideoLLaMA 3", "VideoLlama3ForConditionalGeneration", from_merge_sizes, modalities=_BOTH),
+    row("Muse Glimmer", "MuseGlimmerForConditionalGeneration", from_grid_thw),
+    row("Muse Spark", "MuseSparkForConditionalGeneration", from_grid_thw),
+    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw),
+    row("Cohere Compass", "CohereCompassForConditionalGeneration", from_grid_thw, rotary_axes=3),
     row("HunYuan-VL", "HunYuanVLForConditionalGeneration", framed, rotary_axes=4),
 )

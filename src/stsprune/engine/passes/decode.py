@@ -56,5 +56,6 @@ class Decode:
         if cache.compact:
             moved = kwargs["position_ids"] - group.dropped.to(hidden.device)
             fresh["position_ids"] = moved
-            fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
+            if kwargs.get("position_embeddings") is not None:
+                fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
         return fresh

@@ -212,6 +212,12 @@ class Prefill:
         window = window_of(self.decoder.config, reading.layer)
         if window is not None:
             allowed = allowed & (k > q - window)
+        if self.blocks is not None:
+            mine = self.blocks.gather(1, self.table.index).to(rows.device)[rows]
+            before = keys.shape[2] - mine.shape[1]
+            theirs = torch.nn.functional.pad(mine, (before, 0), value=-1)[:, None]
+            asking = mine[:, -text:, None]
+            allowed = allowed | ((asking == theirs) & (asking >= 0))
         if span.valid is not None:
             allowed = allowed & span.valid[rows][:, None]
         images, heads, _, width = queries.shape
@@ -242,7 +248,8 @@ class Prefill:
         if self.settings.compact:
             positions = self.positions.gather(-1, self.table.index)
             positions = self._compact(group, positions).to(hidden.device)
-            fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
+            if kwargs.get("position_embeddings") is not None:
+                fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
         elif self.entry is not self.table.place:
             local = self._local(self.entry, hidden)
             fresh["position_embeddings"] = taken(kwargs["position_embeddings"], local)
