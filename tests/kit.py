@@ -12,8 +12,6 @@ from torch import Tensor
 
 from stsprune.engine.families import family_of
 
-from stsprune.engine.families import family_of
-
 PAD, FAKE, TAG, BREAK, NEWLINE, START, END, IMAGE, VIDEO = 0, 52, 53, 54, 55, 56, 57, 60, 61
 WORDS, VOCABULARY, DEPTH = range(3, 50), 64, 6
 
@@ -56,7 +54,8 @@ class Kit:
     of every row -> model inputs; kinds: the input that marks placeholders per token, if any; lean:
     whether a part of the product of prompts, methods and backends is enough, and fewer random
     prompts; eager_encoder and only_eager: where the encoder or the whole has no
-    sdpa; turns: whether images may come in a later turn.
+    sdpa; turns: whether images may come in a later turn; beams: whether this
+    class's own beam search repeats pictures rightly, unpruned.
     """
 
     config: Callable[[], Any]
@@ -69,6 +68,7 @@ class Kit:
     eager_encoder: bool = False
     only_eager: bool = False
     turns: bool = True
+    beams: bool = True
 
     def build(self, attention: str = "sdpa", seed: int = 0) -> Any:
         """A model in eval mode that has been called once: transformers hooks itself then."""
@@ -76,7 +76,9 @@ class Kit:
         config = self.config()
         attention = "eager" if self.only_eager else attention
         config._attn_implementation = (
-            {"text_config": attention, "vision_config": "eager"} if self.eager_encoder else attention
+            {"text_config": attention, "vision_config": "eager"}
+            if self.eager_encoder
+            else attention
         )
         model = getattr(transformers, self.model)(config).eval()
         model.generation_config.pad_token_id = PAD
@@ -144,5 +146,3 @@ def joined(pictures: list[list[Picture]], how: Callable[..., Tensor] = torch.cat
     flat = [picture for row in pictures for picture in row]
     names = dict.fromkeys(name for picture in flat for name in picture.tensors)
     return {n: how([p.tensors[n] for p in flat if n in p.tensors]) for n in names}
-
-

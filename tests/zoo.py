@@ -40,7 +40,19 @@ from kit import (
 from stsprune.engine.families import family_of
 from stsprune.engine.layout import Ids
 
-__all__ = ["DEPTH", "IMAGE", "KITS", "TEXT", "VIDEO", "VOCABULARY", "WORDS", "Kit", "joined", "shared"]
+__all__ = [
+    "DEPTH",
+    "FULL",
+    "IMAGE",
+    "KITS",
+    "TEXT",
+    "VIDEO",
+    "VOCABULARY",
+    "WORDS",
+    "Kit",
+    "joined",
+    "shared",
+]
 
 
 # --- LLaVA-1.5, also over a sliding-window decoder and over Pixtral's encoder
@@ -434,6 +446,10 @@ KITS: dict[str, Kit] = {
 for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     # What this release of transformers does not have yet is proven on those that do.
     KITS |= {name: kit for name, kit in rows.items() if hasattr(transformers, kit.model)}
+
+
+#: What is proven in every mode of the engine, not only by the families' own tests.
+FULL = {name: kit for name, kit in KITS.items() if not kit.lean}
 
 
 @cache

@@ -29,7 +29,9 @@ ROUTED = {
 }
 
 
-def config(kind: str, text: dict[str, Any], vision: dict[str, Any], **more: Any) -> Callable[[], Any]:
+def config(
+    kind: str, text: dict[str, Any], vision: dict[str, Any], **more: Any
+) -> Callable[[], Any]:
     def build() -> Any:
         return getattr(transformers, kind)(
             text_config={**TEXT, **text}, vision_config=vision, **IDS, **more
@@ -101,6 +103,7 @@ def kit(model: str, build: Callable[[], Any], *patch: int, **more: Any) -> Kit:
 
 
 MROPE = {"kinds": "mm_token_type_ids"}
+GLM_VISION = {**VISION, **OUT, "image_size": 32}
 GLM_TEXT = {"rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}}
 WINDOWS = {"window_size": 16, "fullatt_block_indexes": [1]}
 DEEP = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
@@ -160,12 +163,14 @@ def omni(kind: str, text: dict[str, Any], vision: dict[str, Any], audio: dict[st
 KITS: dict[str, Kit] = {
     "GLM-4V": kit(
         "Glm4vForConditionalGeneration",
-        config("Glm4vConfig", GLM_TEXT, {**VISION, **OUT, "image_size": 32}, **MARKS),
+        config("Glm4vConfig", GLM_TEXT, GLM_VISION, **MARKS),
+        beams=False,
         **MROPE,
     ),
     "GLM-4V-MoE": kit(
         "Glm4vMoeForConditionalGeneration",
-        config("Glm4vMoeConfig", {**GLM_TEXT, **ROUTED}, {**VISION, **OUT, "image_size": 32}, **MARKS),
+        config("Glm4vMoeConfig", {**GLM_TEXT, **ROUTED}, GLM_VISION, **MARKS),
+        beams=False,
         **MROPE,
     ),
     "GLM-4.6V": kit(
@@ -176,13 +181,18 @@ KITS: dict[str, Kit] = {
             {**VISION, **OUT, "image_size": 32, "model_type": "glm4v_vision"},
             **MARKS,
         ),
+        beams=False,
         **MROPE,
     ),
     "GLM-OCR": kit(
         "GlmOcrForConditionalGeneration",
         config(
-            "GlmOcrConfig", {**GLM_TEXT, "head_dim": 12}, {**VISION, **OUT, "image_size": 32}, **MARKS
+            "GlmOcrConfig",
+            {**GLM_TEXT, "head_dim": 12},
+            GLM_VISION,
+            **MARKS,
         ),
+        beams=False,
         **MROPE,
     ),
     "PaddleOCR-VL": kit(
@@ -200,7 +210,9 @@ KITS: dict[str, Kit] = {
             },
             **MARKS,
         ),
-        3, 4, 4,
+        3,
+        4,
+        4,
         **MROPE,
     ),
     "EXAONE 4.5": kit(
@@ -239,7 +251,9 @@ KITS: dict[str, Kit] = {
             projection_hidden_size=32,
             **MARKS,
         ),
-        3, 4, 4,
+        3,
+        4,
+        4,
     ),
     "Qwen2.5-Omni": kit(
         "Qwen2_5OmniThinkerForConditionalGeneration",

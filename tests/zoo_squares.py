@@ -7,7 +7,22 @@ from typing import Any
 
 import torch
 import transformers
-from kit import BREAK, END, IMAGE, START, TEXT, VISION, Kit, Picture, joined, padded, pixels
+from kit import (
+    BREAK,
+    END,
+    FAKE,
+    IMAGE,
+    START,
+    TAG,
+    TEXT,
+    VIDEO,
+    VISION,
+    Kit,
+    Picture,
+    joined,
+    padded,
+    pixels,
+)
 
 SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 
@@ -19,12 +34,11 @@ def config(kind: str, text: Any, vision: Any, **more: Any) -> Callable[[], Any]:
         return getattr(transformers, name)(**{**shared, **own})
 
     def build() -> Any:
-        made = getattr(transformers, kind)(
+        return getattr(transformers, kind)(
             text_config=part(TEXT, *text),
             vision_config=part(VISION, *vision),
             **{"image_token_index": IMAGE, "image_token_id": IMAGE, **more},
         )
-        return made
 
     return build
 
@@ -139,7 +153,7 @@ KITS: dict[str, Kit] = {
             "Ovis2Config",
             ("Qwen2Config", {}),
             ("Ovis2VisionConfig", {"image_size": 24, "vocab_size": 40, "hidden_stride": 2}),
-            visual_indicator_token_ids=[START, END, 50, 51, 59],
+            visual_indicator_token_ids=[START, END, TAG, FAKE, VIDEO],
             hidden_size=48,
             vocab_size=64,
         ),
@@ -249,7 +263,7 @@ KITS: dict[str, Kit] = {
         ),
         image(12),
     ),
-    "Fuyu": kit("FuyuForCausalLM", fuyu_config, fuyu_image, collate=fuyu_collate),
+    "Fuyu": kit("FuyuForCausalLM", fuyu_config, fuyu_image, collate=fuyu_collate, beams=False),
     "LightOnOCR": kit("LightOnOcrForConditionalGeneration", lighton_config, lighton_image),
     "Qianfan-OCR": kit(
         "QianfanOCRForConditionalGeneration",

@@ -49,7 +49,12 @@ def in_order(pictures: list[list[Picture]]) -> dict[str, Any]:
 
 def step_config() -> Any:
     return transformers.Step3p7Config(
-        vision_config={**VISION, "image_size": 48, "mlp_ratio": 1.5, "max_position_embeddings": 144},
+        vision_config={
+            **VISION,
+            "image_size": 48,
+            "mlp_ratio": 1.5,
+            "max_position_embeddings": 144,
+        },
         text_config={
             **TEXT,
             "head_dim": 12,
@@ -265,7 +270,12 @@ KITS: dict[str, Kit] = {
         turns=False,
     ),
     "Llama 4": Kit(
-        llama4_config, "Llama4ForConditionalGeneration", llama4_image, joined, lean=True
+        llama4_config,
+        "Llama4ForConditionalGeneration",
+        llama4_image,
+        joined,
+        lean=True,
+        beams=False,
     ),
     "Granite Docling": Kit(
         docling_config,

@@ -11,7 +11,7 @@ from test_families import METHODS, TOLERANCE, forced, run_pruned
 from transformers import TextStreamer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from zoo import KITS, shared
+from zoo import FULL, KITS, shared
 
 import stsprune
 from stsprune.engine.families import FAMILIES
@@ -79,7 +79,7 @@ SCALED = ("Mistral 3, Ministral 3", "Mistral 3, Mistral 4")
 
 @pytest.mark.parametrize("rows", [[["image", 5]], RAGGED], ids=["one", "ragged"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", [name for name in KITS if name not in {*BLOCKS, *SCALED}])
+@pytest.mark.parametrize("family", [name for name in FULL if name not in {*BLOCKS, *SCALED}])
 def test_flash_attention_by_its_code_path(flash, family, method, rows):
     kit, plain = KITS[family], shared(family)
     inputs, continuation = kit.inputs(plain, rows), forced(len(rows))

@@ -105,7 +105,14 @@ def refusal_is_right(text, prompt, semantics):
     return "budget must be at least" in text
 
 
-TOWERS = ("vision_tower", "visual", "vision_model", "vision_encoder", "vision_embed_tokens", "image_tower")
+TOWERS = (
+    "vision_tower",
+    "visual",
+    "vision_model",
+    "vision_encoder",
+    "vision_embed_tokens",
+    "image_tower",
+)
 
 
 class Fault(Exception):

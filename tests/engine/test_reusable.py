@@ -8,7 +8,7 @@ import pytest
 import torch
 from differences import judged
 from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, next_positions
-from zoo import DEPTH, IMAGE, KITS, VOCABULARY, WORDS, shared
+from zoo import DEPTH, FULL, IMAGE, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
 from stsprune.engine.compat import CACHE
@@ -17,7 +17,7 @@ from stsprune.errors import UnsupportedModeError
 from stsprune.method import STS
 
 SLIDING = ("LLaVA-1.5 sliding", "Gemma 3")
-PLAIN = [name for name in KITS if name not in SLIDING]
+PLAIN = [name for name in FULL if name not in SLIDING]
 
 
 def parts(trace, stages):

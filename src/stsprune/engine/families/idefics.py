@@ -42,7 +42,6 @@ class Idefics3(Family):
             found += _pictures(row, tiles, square_side(cells))
         return found
 
-
     def cells(self, model: Any, arguments: dict[str, Any]) -> int:
         """Image tokens per tile."""
         vision = model.config.vision_config

@@ -99,7 +99,7 @@ def placeless(counts: Callable[[Any], Sequence[int]]) -> Reader:
 
 
 def rows_of_patches(model: Any, modality: str, arguments: dict[str, Any], ids: Ids) -> list[Visual]:
-    """Every row of a picture is a run of placeholders and one other token; rows are equally long."""
+    """Every row of a picture is a run of placeholders and one other token."""
     found: list[Visual] = []
     for line in ids.ids.tolist():
         before = None

@@ -5,7 +5,8 @@ Where a processor cuts a picture into tiles, each tile is an image with a budget
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def _aria(model: Any) -> list[int]:
 class PaliGemma(Table):
     """The prefix, text and image, is one block of bidirectional attention: token type 0."""
 
-    text_inputs = {"attention_mask": 1, "token_type_ids": 1}
+    text_inputs: ClassVar[Mapping[str, int]] = {"attention_mask": 1, "token_type_ids": 1}
 
     def blocks(self, model: Any, arguments: dict[str, Any]) -> Tensor | None:
         """See `Family.blocks`."""
@@ -85,8 +86,11 @@ SQUARES: tuple[Family, ...] = (
         "GotOcr2ForConditionalGeneration",
         squares(lambda model: _patches(model) // 4),  # two convolutions of stride 2
     ),
-    row("Idefics2", "Idefics2ForConditionalGeneration", placeless(
-        lambda model: [model.config.perceiver_config.resampler_n_latents])),
+    row(
+        "Idefics2",
+        "Idefics2ForConditionalGeneration",
+        placeless(lambda model: [model.config.perceiver_config.resampler_n_latents]),
+    ),
     row("Aria", "AriaForConditionalGeneration", placeless(_aria)),
     row("Fuyu", "FuyuForCausalLM", rows_of_patches),
     QianfanOCR(),

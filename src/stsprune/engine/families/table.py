@@ -26,7 +26,11 @@ class Table(Family):
 
 
 def row(
-    name: str, classes: str | tuple[str, ...], reader: Reader, base: type[Table] = Table, **more: Any
+    name: str,
+    classes: str | tuple[str, ...],
+    reader: Reader,
+    base: type[Table] = Table,
+    **more: Any,
 ) -> Family:
     """One family; more: other class attributes of `Family`; base: where a method differs too."""
     classes = (classes,) if isinstance(classes, str) else classes

@@ -111,7 +111,8 @@ VIEWS: tuple[Family, ...] = (
         "Step 3.7",
         "Step3p7ForConditionalGeneration",
         _views(
-            lambda side: Plane((side, side)), lambda model: 4 * model.config.vision_config.patch_size
+            lambda side: Plane((side, side)),
+            lambda model: 4 * model.config.vision_config.patch_size,
         ),
     ),
     row(
