@@ -162,7 +162,6 @@ def test_positions_without_token_types():
     assert "mm_token_type_ids" not in inspect.signature(get_rope_index).parameters
     ids = torch.ones(1, 4, dtype=torch.long)
     kinds = torch.zeros_like(ids)
-    family = FAMILIES["Qwen2VLForConditionalGeneration"]
     given = {"input_ids": ids, "mm_token_type_ids": kinds}
     positions = unpruned._axes_positions(
         FAMILIES["Qwen2VLForConditionalGeneration"], inner, given, 2
