@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stsprune.errors import UnsupportedModeError
+from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
 from ..layout import Ids
 from ..visual import Plane, Visual, square
@@ -111,4 +111,11 @@ def rows_of_patches(model: Any, modality: str, arguments: dict[str, Any], ids: I
             else:
                 found.append(Visual((Plane((1, width)),)))
             before = (end, width)
+    pixels, held = arguments.get("pixel_values"), sum(image.tokens for image in found)
+    # Rows that are repeated for samples hold more than was encoded, never less.
+    if pixels is not None and held < pixels[0] * pixels[1]:
+        raise InvalidArgumentError(
+            f"input_ids must hold {pixels[0] * pixels[1]} image tokens, one per patch, got {held}: "
+            "was the prompt truncated?"
+        )
     return found
