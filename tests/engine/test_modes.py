@@ -237,6 +237,7 @@ SLIDING = (
 )
 #: Their decoder needs more than embeddings: blocks, deepstack, a model without head.
 NOT_ALONE = ("Molmo 2", "Granite Docling", "Llama 4")
+ALONE = [name for name in ONE_AXIS if name not in {*SLIDING, *NOT_ALONE}]
 
 
 @pytest.mark.parametrize(
