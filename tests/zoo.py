@@ -1,138 +1,59 @@
 """One tiny random model per family, from the real config classes, and prompts for it.
 
-A new adapter joins the proof by a `Kit` in `KITS`.
+A new adapter joins the proof by a `Kit` in `KITS`, here or in another zoo_*.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+import zoo_grids
+import zoo_squares
+import zoo_views
+from kit import (
+    BREAK,
+    DEPTH,
+    END,
+    FAKE,
+    IDS,
+    IMAGE,
+    NEWLINE,
+    PAD,
+    START,
+    TAG,
+    TEXT,
+    VIDEO,
+    VISION,
+    VOCABULARY,
+    WORDS,
+    Kit,
+    Picture,
+    joined,
+    padded,
+    pixels,
+)
 
 from stsprune.engine.compat import MASKS_PER_LAYER
 from stsprune.engine.families import family_of
 from stsprune.engine.layout import Ids
 
-PAD, FAKE, TAG, BREAK, NEWLINE, START, END, IMAGE, VIDEO = 0, 52, 53, 54, 55, 56, 57, 60, 61
-WORDS, VOCABULARY, DEPTH = range(3, 50), 64, 6
-
-TEXT = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": DEPTH,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
-    "initializer_range": 0.25,
-    "pad_token_id": PAD,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "patch_size": 4,
-}
-IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO}
-
-
-@dataclass
-class Picture:
-    """One image or video of a prompt: its token ids (placeholders included) and its tensors."""
-
-    ids: list[int]
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Kit:
-    """How to make a model of a family and what it is shown.
-
-    config: builds the config; image and video: (number, generator) -> Picture; collate: pictures
-    of every row -> model inputs; kinds: the input that marks placeholders per token, if any.
-    """
-
-    config: Callable[[], Any]
-    model: str
-    image: Callable[[Any, int, torch.Generator], Picture]
-    collate: Callable[[list[list[Picture]]], dict[str, Any]]
-    video: Callable[[Any, int, torch.Generator], Picture] | None = None
-    kinds: str | None = None
-
-    def build(self, attention: str = "sdpa", seed: int = 0) -> Any:
-        """A model in eval mode that has been called once: transformers hooks itself then."""
-        torch.manual_seed(seed)
-        config = self.config()
-        config._attn_implementation = attention
-        model = getattr(transformers, self.model)(config).eval()
-        model.generation_config.pad_token_id = PAD
-        model.generation_config.eos_token_id = None
-        with torch.no_grad():
-            for token in (IMAGE, VIDEO, FAKE, TAG, START, END):
-                model.get_output_embeddings().weight.data[token] = 0  # never generated
-            model(**self.inputs(model, [["image", 2]]))
-        if hasattr(model.model, "rope_deltas"):
-            model.model.rope_deltas = None
-        return model
-
-    def inputs(
-        self, model: Any, rows: list[list[Any]], seed: int = 0, skip: int = 0
-    ) -> dict[str, Any]:
-        """rows: lists of parts, "image", "video" or a number of words; padded on the left.
-
-        skip: pictures at the start of each row whose tensors are left out: they came before.
-        """
-        random = torch.Generator().manual_seed(seed)
-        prompts, pictures, number = [], [], 0
-        for row in rows:
-            ids: list[int] = [1]
-            shown = []
-            for part in row:
-                if isinstance(part, int):
-                    at = torch.randint(len(WORDS), (part,), generator=random)
-                    ids += [WORDS[i] for i in at.tolist()]
-                    continue
-                make = self.image if part == "image" else self.video
-                assert make is not None
-                shown.append(make(model, number, random))
-                ids += shown[-1].ids
-                number += 1
-            prompts.append(ids)
-            pictures.append(shown)
-        width = max(map(len, prompts))
-        ids = torch.tensor([[PAD] * (width - len(p)) + p for p in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        if self.kinds == "token_type_ids":
-            inputs[self.kinds] = (ids == IMAGE).long()
-        elif self.kinds:
-            inputs[self.kinds] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
-        return inputs | (self.collate([row[skip:] for row in pictures]) if number else {})
-
-
-def pixels(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=random)
-
-
-def padded(stacks: list[Tensor]) -> Tensor:
-    """[n_i, ...] of different n_i -> [images, max n, ...]."""
-    most = max(len(stack) for stack in stacks)
-    return torch.stack([torch.cat([s, s.new_zeros(most - len(s), *s.shape[1:])]) for s in stacks])
-
-
-def joined(pictures: list[list[Picture]], how: Callable[..., Tensor] = torch.cat) -> dict[str, Any]:
-    """All tensors of one name in the order of the batch."""
-    flat = [picture for row in pictures for picture in row]
-    names = dict.fromkeys(name for picture in flat for name in picture.tensors)
-    return {n: how([p.tensors[n] for p in flat if n in p.tensors]) for n in names}
+__all__ = [
+    "DEPTH",
+    "FULL",
+    "IMAGE",
+    "KITS",
+    "TEXT",
+    "VIDEO",
+    "VOCABULARY",
+    "WORDS",
+    "Kit",
+    "joined",
+    "shared",
+]
 
 
 # --- LLaVA-1.5, also over a sliding-window decoder and over Pixtral's encoder
@@ -529,10 +450,33 @@ from zoo_hybrids import HYBRIDS  # noqa: E402
 NEWER = HYBRIDS | GEMMA4 if MASKS_PER_LAYER else {}
 KITS |= {name: kit for name, kit in NEWER.items() if hasattr(transformers, kit.model)}
 
+for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
+    # What this release of transformers does not have yet is proven on those that do.
+    KITS |= {name: kit for name, kit in rows.items() if hasattr(transformers, kit.model)}
+
+
 #: Kits with a sliding window shorter than their prompts.
 SLIDING = tuple(
-    name for name in ("LLaVA-1.5 sliding", "Gemma 3", "LFM3-VL", *GEMMA4) if name in KITS
+    name
+    for name in (
+        "LLaVA-1.5 sliding",
+        "Gemma 3",
+        "LFM3-VL",
+        *GEMMA4,
+        "EXAONE 4.5",
+        "Muse Glimmer",
+        "Muse Spark",
+        "PaliGemma 2",
+        "Cohere 2 Vision",
+        "Aya Vision",
+        "Idefics2",
+        "Step 3.7",
+    )
+    if name in KITS
 )
+
+#: What is proven in every mode of the engine, not only by the families' own tests.
+FULL = {name: kit for name, kit in KITS.items() if not kit.lean}
 
 
 @cache

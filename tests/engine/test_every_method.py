@@ -8,7 +8,7 @@ import pytest
 import torch
 from differences import differences, judged
 from test_families import PROMPTS, TOLERANCE, forced, run_pruned
-from zoo import IMAGE, KITS, shared
+from zoo import FULL, IMAGE, KITS, shared
 
 import stsprune
 from stsprune.engine.families import family_of
@@ -28,7 +28,7 @@ def difference(family, name, method, prompt):
 
 
 @pytest.mark.parametrize("name", stsprune.methods())
-@pytest.mark.parametrize("family", KITS)
+@pytest.mark.parametrize("family", FULL)
 def test_equals_both_oracles(family, name):
     method = stsprune.methods()[name](BUDGET)
     if "encoder" in method.needs and family_of(shared(family)).encoder(shared(family)) is None:

@@ -14,7 +14,7 @@ from zoo import DEPTH, IMAGE, KITS, TEXT, Kit, joined, llava_config, llava_image
 
 from stsprune.engine import unpruned
 from stsprune.engine.by_hand import gathered_logits
-from stsprune.engine.families import family_of
+from stsprune.engine.families import FAMILIES, family_of
 from stsprune.engine.families.llava import Llava
 from stsprune.engine.reference import masked_logits
 from stsprune.engine.trace import ImageTrace, Stage, Trace
@@ -162,7 +162,10 @@ def test_positions_without_token_types():
     assert "mm_token_type_ids" not in inspect.signature(get_rope_index).parameters
     ids = torch.ones(1, 4, dtype=torch.long)
     kinds = torch.zeros_like(ids)
-    positions = unpruned._axes_positions(inner, {"input_ids": ids, "mm_token_type_ids": kinds}, 2)
+    given = {"input_ids": ids, "mm_token_type_ids": kinds}
+    positions = unpruned._axes_positions(
+        FAMILIES["Qwen2VLForConditionalGeneration"], inner, given, 2
+    )
     assert positions[:, 0].tolist() == [[0, 0, 0, 0, 4, 5]] * 3
 
 

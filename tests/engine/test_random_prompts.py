@@ -16,6 +16,7 @@ from test_families import TOLERANCE, forget, run_pruned, run_unpruned
 from zoo import DEPTH, KITS, NEWER, WORDS, shared
 
 import stsprune
+from stsprune.engine.families import family_of
 from stsprune.engine.mixers import scoring_layers
 from stsprune.errors import StsPruneError
 from stsprune.method import STS
@@ -38,7 +39,7 @@ def test_random_prompts(family):
     before, scoring = Snapshot(model), scoring_layers(model.get_decoder())
     outcomes = {"exact": 0, "refused": 0}
 
-    examples = OF_NEWER if family in NEWER else EXAMPLES
+    examples = OF_NEWER if kit.lean or family in NEWER else EXAMPLES
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
@@ -111,6 +112,16 @@ def refusal_is_right(text, prompt, semantics):
     return "budget must be at least" in text
 
 
+TOWERS = (
+    "vision_tower",
+    "visual",
+    "vision_model",
+    "vision_encoder",
+    "vision_embed_tokens",
+    "image_tower",
+)
+
+
 class Fault(Exception):
     """Injected."""
 
@@ -121,11 +132,9 @@ def test_a_fault_anywhere_restores_the_model(family, monkeypatch):
     inputs = kit.inputs(model, [[3, "image", 5], [7], [2, "image", 1, "image", 3]])
     method = STS(0.3, layer=1, ratio=1.5)
     before = Snapshot(model)
-    decoder = model.get_decoder()
+    decoder = family_of(model).decoder(model)
     tower = next(
-        module
-        for name, module in model.named_modules()
-        if name.rsplit(".", 1)[-1] in ("vision_tower", "visual", "vision_model", "embed_vision")
+        module for name, module in model.named_modules() if name.rsplit(".", 1)[-1] in TOWERS
     )
 
     def fail(*args, **kwargs):

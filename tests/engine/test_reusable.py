@@ -8,7 +8,7 @@ import pytest
 import torch
 from differences import judged
 from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, next_positions
-from zoo import DEPTH, HYBRIDS, IMAGE, KITS, SLIDING, VOCABULARY, WORDS, shared
+from zoo import DEPTH, FULL, HYBRIDS, IMAGE, KITS, SLIDING, VOCABULARY, WORDS, shared
 
 import stsprune
 from stsprune.engine.compat import CACHE
@@ -16,7 +16,7 @@ from stsprune.engine.trace import Trace
 from stsprune.errors import UnsupportedModeError
 from stsprune.method import STS
 
-PLAIN = [name for name in KITS if name not in {*SLIDING, *HYBRIDS}]
+PLAIN = [name for name in FULL if name not in {*SLIDING, *HYBRIDS}]
 
 
 def parts(trace, stages):

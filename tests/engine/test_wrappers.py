@@ -12,7 +12,7 @@ from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, forced
 from tiny_llava import make_inputs, make_llava
 from torch.nn.parallel import DistributedDataParallel
-from zoo import KITS, shared
+from zoo import FULL, KITS, shared
 
 import stsprune
 from stsprune.engine.reference import masked_logits
@@ -74,7 +74,7 @@ class TestPeft:
         with torch.no_grad():  # the adapter is not without effect
             assert (model(**inputs).logits - llava(**inputs).logits).abs().max() > 0.1
 
-    @pytest.mark.parametrize("family", KITS)
+    @pytest.mark.parametrize("family", FULL)
     def test_families(self, family):
         base = shared(family)
         inputs = KITS[family].inputs(base, [[3, "image", 5]])

@@ -69,8 +69,15 @@ def window_of(config: Any, layer: int) -> int | None:
 
 
 def windowed(decoder: Any) -> bool:
-    """Whether any layer has a sliding window."""
-    return any(window_of(decoder.config, layer) for layer in range(len(decoder.layers)))
+    """Whether any layer has a sliding window, or chunks."""
+    layers = range(len(decoder.layers))
+    return any(window_of(decoder.config, n) or chunk_of(decoder.config, n) for n in layers)
+
+
+def chunk_of(config: Any, layer: int) -> int | None:
+    """Tokens per chunk of a layer that attends within chunks (Llama 4), None = all tokens."""
+    kinds = getattr(config, "layer_types", None)
+    return config.attention_chunk_size if kinds and kinds[layer] == "chunked_attention" else None
 
 
 def layer_mask(
@@ -94,7 +101,12 @@ def layer_mask(
         return None if valid is None else valid.to(hidden.device)
     if not attends(config, layer):
         return None
-    window = window_of(config, layer)
+    window, chunk = window_of(config, layer), chunk_of(config, layer)
+    if chunk is not None and length > chunk:
+        raise UnsupportedModeError(
+            f"prompt and answer must be at most {chunk} tokens long, one chunk of "
+            f"{config.model_type}'s attention, got {length}"
+        )
     if window is not None and length <= window:
         window = None
     hides_from_all = keys.veiled is None or text is None
@@ -132,11 +144,12 @@ def patterned_mask(
         )
     q, k = queries.columns[:, :, None], keys.columns[:, None, :]
     allowed = k <= q
+    if window is not None:
+        allowed = allowed & (k > q - window)
+    # A block lies over whatever else the layer masks, windows too, as in transformers.
     if queries.blocks is not None and keys.blocks is not None:
         mine = queries.blocks[:, :, None]
         allowed = allowed | ((mine == keys.blocks[:, None, :]) & (mine >= 0))
-    if window is not None:
-        allowed = allowed & (k > q - window)
     if keys.valid is not None:
         allowed = allowed & keys.valid[:, None, :]
     if keys.veiled is not None:

@@ -15,7 +15,7 @@ from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 
 from .compat import MASKS_PER_LAYER
 
-ATTENTION = frozenset({"full_attention", "sliding_attention"})
+ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 SCANS = frozenset({"linear_attention", "conv"})
 #: Feed-forward layers of their own, in which no token sees another.
 ALONE = frozenset({"moe", "mlp"})

@@ -110,6 +110,9 @@ def log_total(reading: Reading, span: Span, window: int | None, rows: Tensor, te
     allowed = k <= q
     if window is not None:
         allowed = allowed & (k > q - window)
+    if span.blocks is not None:
+        asking = span.blocks[rows][:, -text:, None]
+        allowed = allowed | ((asking == span.blocks[rows][:, None]) & (asking >= 0))
     if span.valid is not None:
         allowed = allowed & span.valid[rows][:, None]
     images, heads, _, width = queries.shape

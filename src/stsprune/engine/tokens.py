@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -90,6 +92,15 @@ class TokenTable:
         """int64 [B, S]: visual tokens that have left before each place of the sequence."""
         gone = (self.layout.visual & ~self.keep).long().cumsum(1)
         return gone.gather(1, self.index)
+
+
+def taken(part: Any, index: Tensor) -> Any:
+    """Rotary embeddings of the tokens at `index`: (cos, sin), one complex tensor, or None."""
+    if part is None:
+        return None
+    if isinstance(part, Tensor):
+        return take_rows(part, index)
+    return tuple(taken(one, index) for one in part)
 
 
 def take_rows(table: Tensor, index: Tensor) -> Tensor:

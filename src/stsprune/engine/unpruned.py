@@ -102,7 +102,7 @@ def unpruned(
     given["input_ids"] = ids
     given.setdefault("attention_mask", torch.ones_like(ids))
     if family.rotary_axes > 1 and "position_ids" not in inputs:
-        given["position_ids"] = _axes_positions(inner, inputs, steps)
+        given["position_ids"] = _axes_positions(family, inner, inputs, steps)
     marks = {kind: prompt == one for kind, one in family.token_ids(model).items()}
     depth = len(layers)
     return Unpruned(
@@ -176,15 +176,16 @@ def _extended(family: Family, name: str, value: Any, prompt: Tensor, steps: int)
     return torch.cat([value, fill.to(value)], -1)
 
 
-def _axes_positions(inner: Any, inputs: Mapping[str, Any], steps: int) -> Tensor:
-    """mRoPE positions [3, B, T + steps]: the prompt's, then counted on as generate() does."""
+def _axes_positions(family: Family, inner: Any, inputs: Mapping[str, Any], steps: int) -> Tensor:
+    """mRoPE positions [axes, B, T + steps]: the prompt's, then counted on as generate() does."""
     ids = inputs["input_ids"]
     wanted = inspect.signature(inner.get_rope_index).parameters
-    given = {name: value for name, value in inputs.items() if name in wanted}
+    given = {family.rope_inputs.get(name, name): value for name, value in inputs.items()}
+    given = {name: value for name, value in given.items() if name in wanted}
     if "mm_token_type_ids" in wanted:
         given.setdefault("mm_token_type_ids", torch.zeros_like(ids))
     positions, deltas = inner.get_rope_index(**given)
     mask = inputs.get("attention_mask", torch.ones_like(ids))
     counted = mask.sum(1, keepdim=True) + torch.arange(steps, device=ids.device)
-    following = (counted + deltas.to(ids.device)).expand(3, -1, -1)
+    following = (counted + deltas.to(ids.device)).expand(len(positions), -1, -1)
     return torch.cat([positions, following.to(positions)], -1)

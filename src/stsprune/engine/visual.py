@@ -21,19 +21,21 @@ class Plane:
     """One grid of H x W visual tokens.
 
     tiles: (rows, columns) of the tiles that the prompt holds one after the other, each row-major;
-    newline: whether a token follows every row of the grid; tail: further tokens behind the plane.
+    newline: whether a token follows every row of the grid; head and tail: further tokens before and
+    behind the plane.
     """
 
     grid: tuple[int, int]
     tiles: tuple[int, int] = (1, 1)
     newline: bool = False
     tail: int = 0
+    head: int = 0
 
     @property
     def length(self) -> int:
         """Placeholders in the prompt."""
         height, width = self.grid
-        return height * (width + self.newline) + self.tail
+        return self.head + height * (width + self.newline) + self.tail
 
     def offsets(self) -> Tensor:
         """int64 [H * W]: the placeholder of every cell, row-major over the whole grid."""
@@ -41,10 +43,10 @@ class Plane:
         row = torch.arange(height)[:, None]
         column = torch.arange(width)[None]
         if self.tiles == (1, 1):
-            return (row * (width + self.newline) + column).flatten()
+            return (self.head + row * (width + self.newline) + column).flatten()
         high, wide = height // rows, width // columns
         tile = row // high * columns + column // wide
-        return (tile * high * wide + row % high * wide + column % wide).flatten()
+        return (self.head + tile * high * wide + row % high * wide + column % wide).flatten()
 
 
 @dataclass(frozen=True)

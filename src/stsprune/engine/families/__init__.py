@@ -10,12 +10,16 @@ from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
 from .gemma import Gemma3
 from .gemma4 import Gemma4, Gemma4Unified
+from .grids import GRIDS
 from .hybrids import Lfm2VL, Lfm3VL, MiniCPMV46, Qwen35, Qwen35Moe
 from .idefics import Idefics3, SmolVLM
 from .internvl import InternVL
 from .llava import Llava
 from .mistral import Mistral3
 from .qwen import Qwen2VL, Qwen3VL, Qwen3VLMoe, Qwen25VL
+from .squares import SQUARES
+from .verdicts import VERDICTS
+from .views import VIEWS
 
 _ALL: tuple[Family, ...] = (
     Llava(),
@@ -38,6 +42,9 @@ _ALL: tuple[Family, ...] = (
     MiniCPMV46(),
     Gemma4(),
     Gemma4Unified(),
+    *GRIDS,
+    *SQUARES,
+    *VIEWS,
 )
 
 #: transformers class name -> adapter
@@ -58,11 +65,20 @@ def family_of(model: Any) -> Family:
     for kind in type(model).__mro__:
         if kind.__name__ in FAMILIES:
             return FAMILIES[kind.__name__]
-    known = ", ".join(FAMILIES)
     raise UnsupportedModelError(
-        f"model must be one of {known}; got {type(model).__name__}. "
-        "docs/add_a_family.md says how to write an adapter."
+        f"model must be of a family that `stsprune models` lists; got {type(model).__name__}"
+        f"{_why_not(type(model))}. docs/add_a_family.md says how to write an adapter."
     )
+
+
+def _why_not(model: type) -> str:
+    """What is known of a class without an adapter, and the nearest family."""
+    for kind in model.__mro__:
+        verdict = VERDICTS.get(kind.__name__)
+        if verdict is not None:
+            nearest = f" (the nearest family is {verdict.nearest})" if verdict.nearest else ""
+            return f", which cannot be pruned: {verdict.why}{nearest}"
+    return ""
 
 
 __all__ = ["FAMILIES", "Family", "family_of"]

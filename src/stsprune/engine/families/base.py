@@ -35,7 +35,8 @@ class Family(ABC):
     not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
     or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
     block_kinds: the kinds of layers in which `blocks` hold; recent: whether it is proven only from
-    transformers 5.19 on.
+    transformers 5.19 on; rope_inputs: what get_rope_index calls an input
+    that the model has another name for.
     """
 
     name: ClassVar[str]
@@ -46,6 +47,7 @@ class Family(ABC):
     per_token: ClassVar[tuple[str, ...]] = ()
     block_kinds: ClassVar[frozenset[str]] = ATTENTION
     recent: ClassVar[bool] = False
+    rope_inputs: ClassVar[Mapping[str, str]] = {}
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""

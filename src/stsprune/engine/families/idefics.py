@@ -28,8 +28,7 @@ class Idefics3(Family):
         self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
     ) -> Sequence[Visual]:
         """See `Family.visuals`."""
-        vision = model.config.vision_config
-        cells = (vision.image_size // vision.patch_size // model.config.scale_factor) ** 2
+        cells = self.cells(model, arguments)
         found: list[Visual] = []
         for row in ids.ids.tolist():
             tiles = []
@@ -43,12 +42,31 @@ class Idefics3(Family):
             found += _pictures(row, tiles, square_side(cells))
         return found
 
+    def cells(self, model: Any, arguments: dict[str, Any]) -> int:
+        """Image tokens per tile."""
+        vision = model.config.vision_config
+        side = vision.image_size // vision.patch_size // model.config.scale_factor
+        return int(side * side)
+
 
 class SmolVLM(Idefics3):
     """As Idefics3; the frames of a video are images of their own."""
 
     name = "SmolVLM"
     classes = ("SmolVLMForConditionalGeneration",)
+
+
+class GraniteDocling(Idefics3):
+    """As Idefics3, with deepstack; a finer route gives four times as many tokens."""
+
+    name = "Granite Docling"
+    classes = ("GraniteDoclingForConditionalGeneration",)
+
+    def cells(self, model: Any, arguments: dict[str, Any]) -> int:
+        """See `Idefics3.cells`."""
+        vision = model.config.vision_config
+        side = vision.image_size // vision.patch_size // vision.scale_factor
+        return int(side * side) * (1 if arguments.get("tile_fine_mask") is None else 4)
 
 
 def _pictures(row: list[int], tiles: list[tuple[int, int]], side: int) -> list[Visual]:

@@ -65,7 +65,8 @@ class Decode:
         if cache.compact:
             moved = kwargs["position_ids"] - group.dropped.to(hidden.device)
             fresh["position_ids"] = moved
-            fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
+            if kwargs.get("position_embeddings") is not None:
+                fresh["position_embeddings"] = rotary(self.decoder, hidden, moved, layer)
         return fresh
 
     def _borrowed(self, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:

@@ -22,7 +22,7 @@ from ..plans import Settings
 from ..rotary import rotary
 from ..sharing import borrowed_mask, lenders, lent_keys
 from ..stages import Candidates, Reading, log_total, semantic_stage, structure_stage
-from ..tokens import TokenTable, take_rows, take_tokens
+from ..tokens import TokenTable, take_rows, take_tokens, taken
 from ..trace import ImageTrace, Trace
 from .prompt import Prompt
 
@@ -195,7 +195,8 @@ class Prefill:
     def _log_total(self, reading: Reading, rows: Tensor, text: int) -> Tensor:
         """See `InstructionAttention.log_total`."""
         window = window_of(self.decoder.config, reading.layer)
-        return log_total(reading, self._group(reading.layer).span, window, rows, text)
+        span = self._blocked(reading.layer, self._group(reading.layer).span)
+        return log_total(reading, span, window, rows, text)
 
     def _merge(
         self,
@@ -228,12 +229,11 @@ class Prefill:
         if self.settings.compact:
             positions = self.positions.gather(-1, self.table.index)
             positions = self._compact(group, positions).to(hidden.device)
-            fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
+            if kwargs.get("position_embeddings") is not None:
+                fresh["position_embeddings"] = rotary(self.decoder, hidden, positions, layer)
         elif self.entry is not self.table.place:
             local = self._local(self.entry, hidden)
-            parts = kwargs.get("position_embeddings")
-            if parts is not None:
-                fresh["position_embeddings"] = tuple(take_rows(part, local) for part in parts)
+            fresh["position_embeddings"] = taken(kwargs.get("position_embeddings"), local)
             if positions is not None:
                 positions = positions.expand(*positions.shape[:-2], len(local), -1)
                 positions = positions.gather(-1, local.expand(*positions.shape[:-2], -1, -1))

@@ -1,0 +1,54 @@
+"""Families whose processor tells every image's grid of patches: `image_grid_thw`."""
+
+from __future__ import annotations
+
+from .base import Family
+from .shapes import framed, from_grid_thw, from_merge_sizes
+from .table import row
+
+_BOTH = ("image", "video")
+_SECONDS = {"video_second_per_grid": "second_per_grids"}
+
+
+#: GLM's videos have the placeholders of images and are left as they are.
+GRIDS: tuple[Family, ...] = (
+    row("GLM-4V", "Glm4vForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("GLM-4V-MoE", "Glm4vMoeForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("GLM-4.6V", "Glm46VForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("GLM-OCR", "GlmOcrForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("PaddleOCR-VL", "PaddleOCRVLForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("EXAONE 4.5", "Exaone4_5_ForConditionalGeneration", from_grid_thw, modalities=_BOTH),
+    row("HyperCLOVA X", "HyperCLOVAXVisionV2ForConditionalGeneration", from_grid_thw),
+    row("Kimi K2.5", "Kimi_K25ForConditionalGeneration", from_grid_thw),
+    row(
+        "Qwen2.5-Omni",
+        "Qwen2_5OmniThinkerForConditionalGeneration",
+        from_grid_thw,
+        modalities=_BOTH,
+        rotary_axes=3,
+        rope_inputs=_SECONDS,
+    ),
+    row(
+        "Qwen3-Omni",
+        "Qwen3OmniMoeThinkerForConditionalGeneration",
+        from_grid_thw,
+        modalities=_BOTH,
+        rotary_axes=3,
+        rope_inputs=_SECONDS,
+    ),
+    row("Cosmos 3 Edge", "Cosmos3EdgeForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("Cosmos 3 Omni", "Cosmos3OmniForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row(
+        "ERNIE 4.5-VL",
+        "Ernie4_5_VLMoeForConditionalGeneration",
+        from_grid_thw,
+        rotary_axes=3,
+        per_token=("moe_mm_token_type_ids",),
+    ),
+    row("VideoLLaMA 3", "VideoLlama3ForConditionalGeneration", from_merge_sizes, modalities=_BOTH),
+    row("Muse Glimmer", "MuseGlimmerForConditionalGeneration", from_grid_thw),
+    row("Muse Spark", "MuseSparkForConditionalGeneration", from_grid_thw),
+    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw),
+    row("Cohere Compass", "CohereCompassForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("HunYuan-VL", "HunYuanVLForConditionalGeneration", framed, rotary_axes=4),
+)
