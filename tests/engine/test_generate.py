@@ -211,7 +211,7 @@ class TestErrors:
         ("model", "method", "kind", "match"),
         [
             ("llava", "sts", InvalidTypeError, "method must be"),
-            ("text", METHOD, UnsupportedModelError, "LlavaForConditionalGeneration"),
+            ("text", METHOD, UnsupportedModelError, "`stsprune models` lists; got LlamaModel"),
             (None, METHOD, InvalidTypeError, "model must be"),
             ("llava", STS(8, layer=5), InvalidArgumentError, r"layer must be in 0\.\.4"),
             ("llava", STS(2, structure=False), InvalidArgumentError, "budget must be at least"),

@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 from differences import differences, judged
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from snapshot import Snapshot
 from test_families import TOLERANCE, forget, run_pruned, run_unpruned
@@ -24,6 +24,8 @@ from stsprune.method import STS
 #: The matrix of releases (tests/matrix.py) asks for fewer; so do newer families.
 EXAMPLES = int(os.environ.get("STSPRUNE_EXAMPLES", "300"))
 OF_NEWER = min(EXAMPLES, 100)
+#: Unpruned too, their cached run of a row that is all padding differs from the uncached one.
+NO_EMPTY_ROWS = ("Qwen2.5-Omni", "Qwen3-Omni")
 
 
 def rows(parts):
@@ -36,7 +38,7 @@ def rows(parts):
 def test_random_prompts(family):
     kit, model = KITS[family], shared(family)
     parts = ["image"] if kit.video is None else ["image", "video"]
-    before, scoring = Snapshot(model), scoring_layers(model.get_decoder())
+    before, scoring = Snapshot(model), scoring_layers(family_of(model).decoder(model))
     outcomes = {"exact": 0, "refused": 0}
 
     examples = OF_NEWER if kit.lean or family in NEWER else EXAMPLES
@@ -52,6 +54,7 @@ def test_random_prompts(family):
         seed=st.integers(0, 99),
     )
     def check(prompt, budget, layer, ratio, queries, stages, seed):
+        assume(family not in NO_EMPTY_ROWS or all(prompt))
         structure, semantics = stages
         inputs = kit.inputs(model, prompt, seed)
         random = torch.Generator().manual_seed(seed)
@@ -119,6 +122,7 @@ TOWERS = (
     "vision_encoder",
     "vision_embed_tokens",
     "image_tower",
+    "embed_vision",
 )
 
 

@@ -76,10 +76,10 @@ def test_folder_is_decided_from_its_config(folders, family, arguments, kind, mes
 
 @pytest.mark.usefixtures("no_weights")
 def test_unknown_family(tmp_path):
-    transformers.PaliGemmaConfig().save_pretrained(tmp_path)
+    transformers.Blip2Config().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").touch()
     PROCESSORS["LLaVA-NeXT"].build().save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match="got PaliGemma"):
+    with pytest.raises(UnsupportedModelError, match="got Blip2"):
         opened(pretrained=tmp_path, budget=5)
 
 
