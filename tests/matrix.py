@@ -45,7 +45,7 @@ def run(release: str) -> bool:
         "PYTHONPATH": str(overlay(release).resolve()),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
-        "STSPRUNE_EXAMPLES": "60",
+        "STSPRUNE_EXAMPLES": "20",
     }
     tests = ["-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "tests/engine"]
     version = "import transformers; print(transformers.__version__)"

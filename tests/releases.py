@@ -13,6 +13,10 @@ from transformers.models.llava.modeling_llava import LlavaModel
 ENCODES_BEFORE_BEAMS = "mm_encoder_outputs" in inspect.signature(LlavaModel.forward).parameters
 
 
+#: Kits whose pictures are several tiles, or several rows of patches.
+IN_TILES = ("InternVL 3", "Qianfan-OCR", "ERNIE 4.5-VL")
+
+
 def need_repeated_pictures(several: bool) -> None:
     """Skip where rows of `several` pictures or tiles cannot be repeated by this release."""
     if several and not ENCODES_BEFORE_BEAMS:

@@ -38,7 +38,7 @@ from kit import (
 )
 
 from stsprune.engine.compat import MASKS_PER_LAYER
-from stsprune.engine.families import family_of
+from stsprune.engine.families import FAMILIES, family_of
 from stsprune.engine.layout import Ids
 
 __all__ = [
@@ -452,7 +452,11 @@ KITS |= {name: kit for name, kit in NEWER.items() if hasattr(transformers, kit.m
 
 for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     # What this release of transformers does not have yet is proven on those that do.
-    KITS |= {name: kit for name, kit in rows.items() if hasattr(transformers, kit.model)}
+    KITS |= {
+        name: kit
+        for name, kit in rows.items()
+        if hasattr(transformers, kit.model) and (MASKS_PER_LAYER or not FAMILIES[kit.model].recent)
+    }
 
 
 #: Kits with a sliding window shorter than their prompts.

@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from differences import differences, judged, oracles
-from releases import ENCODES_BEFORE_BEAMS, need_repeated_grids, need_repeated_pictures
+from releases import ENCODES_BEFORE_BEAMS, IN_TILES, need_repeated_grids, need_repeated_pictures
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
@@ -217,7 +217,7 @@ def counted(model, inputs):
 
 @pytest.mark.parametrize("family", [name for name, kit in KITS.items() if kit.beams])
 def test_beams(family):
-    need_repeated_pictures(several=family == "InternVL 3")
+    need_repeated_pictures(several=family in IN_TILES)
     need_repeated_grids(family)
     second = [2, "image", 1, "image", 3] if ENCODES_BEFORE_BEAMS else [2, "image", 4]
     model, rows = shared(family), [[3, "image", 5], second]

@@ -27,6 +27,7 @@ GRIDS: tuple[Family, ...] = (
         modalities=_BOTH,
         rotary_axes=3,
         rope_inputs=_SECONDS,
+        recent=True,
     ),
     row(
         "Qwen3-Omni",
@@ -35,6 +36,7 @@ GRIDS: tuple[Family, ...] = (
         modalities=_BOTH,
         rotary_axes=3,
         rope_inputs=_SECONDS,
+        recent=True,
     ),
     row("Cosmos 3 Edge", "Cosmos3EdgeForConditionalGeneration", from_grid_thw, rotary_axes=3),
     row("Cosmos 3 Omni", "Cosmos3OmniForConditionalGeneration", from_grid_thw, rotary_axes=3),
