@@ -36,6 +36,7 @@ from kit import (
     padded,
     pixels,
 )
+from releases import BROKEN
 
 from stsprune.engine.compat import MASKS_PER_LAYER
 from stsprune.engine.families import FAMILIES, family_of
@@ -455,7 +456,9 @@ for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     KITS |= {
         name: kit
         for name, kit in rows.items()
-        if hasattr(transformers, kit.model) and (MASKS_PER_LAYER or not FAMILIES[kit.model].recent)
+        if hasattr(transformers, kit.model)
+        and kit.model not in BROKEN
+        and (MASKS_PER_LAYER or not FAMILIES[kit.model].recent)
     }
 
 

@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 from differences import differences
+from releases import need_this_peft
 from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, forced
 from tiny_llava import make_inputs, make_llava
@@ -120,6 +121,7 @@ class TestPeft:
 
     def test_adapter_of_transformers_itself(self):
         model = make_llava()
+        need_this_peft()
         model.add_adapter(peft.LoraConfig(target_modules=EVERYWHERE, init_lora_weights=False))
         assert worst(model.eval(), make_inputs(ROWS)) < TOLERANCE
 
