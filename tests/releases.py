@@ -18,7 +18,7 @@ ENCODES_BEFORE_BEAMS = "mm_encoder_outputs" in inspect.signature(LlavaModel.forw
 BROKEN = {"5.24": ("Llama4ForConditionalGeneration",)}.get(transformers.__version__[:4], ())
 
 #: Kits whose pictures are several tiles, or several rows of patches.
-IN_TILES = ("InternVL 3", "Qianfan-OCR", "ERNIE 4.5-VL")
+IN_TILES = ("InternVL 3", "Qianfan-OCR", "ERNIE 4.5-VL", "EXAONE 4.5", "DeepSeek-OCR 2")
 
 
 def need_repeated_pictures(several: bool) -> None:

@@ -50,7 +50,7 @@ GRIDS: tuple[Family, ...] = (
     row("VideoLLaMA 3", "VideoLlama3ForConditionalGeneration", from_merge_sizes, modalities=_BOTH),
     row("Muse Glimmer", "MuseGlimmerForConditionalGeneration", from_grid_thw),
     row("Muse Spark", "MuseSparkForConditionalGeneration", from_grid_thw),
-    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw),
+    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw, recent=True),
     row("Cohere Compass", "CohereCompassForConditionalGeneration", from_grid_thw, rotary_axes=3),
     row("HunYuan-VL", "HunYuanVLForConditionalGeneration", framed, rotary_axes=4),
 )
