@@ -38,7 +38,7 @@ from kit import (
 )
 from releases import BROKEN
 
-from stsprune.engine.compat import MASKS_PER_LAYER
+from stsprune.engine.compat import MASKS_PER_LAYER, older_than
 from stsprune.engine.families import FAMILIES, family_of
 from stsprune.engine.layout import Ids
 
@@ -458,7 +458,7 @@ for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
         for name, kit in rows.items()
         if hasattr(transformers, kit.model)
         and kit.model not in BROKEN
-        and (MASKS_PER_LAYER or not FAMILIES[kit.model].recent)
+        and not older_than(FAMILIES[kit.model].since)
     }
 
 

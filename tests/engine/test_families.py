@@ -16,15 +16,15 @@ from differences import differences, judged, oracles
 from releases import (
     BROKEN,
     ENCODES_BEFORE_BEAMS,
-    IN_TILES,
     need_repeated_grids,
     need_repeated_pictures,
+    need_todays_beams,
 )
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
 from stsprune.engine.cache import has_keys
-from stsprune.engine.compat import CACHE, MASKS_PER_LAYER
+from stsprune.engine.compat import CACHE, older_than
 from stsprune.engine.families import FAMILIES, family_of
 from stsprune.method import STS, Plan
 
@@ -223,7 +223,8 @@ def counted(model, inputs):
 
 @pytest.mark.parametrize("family", [name for name, kit in KITS.items() if kit.beams])
 def test_beams(family):
-    need_repeated_pictures(several=family in IN_TILES)
+    need_repeated_pictures(several=family == "InternVL 3")
+    need_todays_beams(KITS[family].lean)
     need_repeated_grids(family)
     second = [2, "image", 1, "image", 3] if ENCODES_BEFORE_BEAMS else [2, "image", 4]
     model, rows = shared(family), [[3, "image", 5], second]
@@ -403,8 +404,6 @@ def test_every_family_is_proven():
     assert shown == {
         type(family)
         for name, family in FAMILIES.items()
-        if hasattr(transformers, name)
-        and name not in BROKEN
-        and (MASKS_PER_LAYER or not family.recent)
+        if hasattr(transformers, name) and name not in BROKEN and not older_than(family.since)
     }
     assert len(shown) >= 13

@@ -47,6 +47,11 @@ def check_version(found: str = transformers.__version__) -> None:
         _warn_untested(found)
 
 
+def older_than(version: str) -> bool:
+    """Whether the installed transformers is."""
+    return _numbers(transformers.__version__) < _numbers(version)
+
+
 @cache
 def _warn_untested(found: str) -> None:
     warnings.warn(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 
-from .compat import MASKS_PER_LAYER
+from .compat import FLOOR, older_than
 
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 SCANS = frozenset({"linear_attention", "conv"})
@@ -80,15 +80,17 @@ def scoring_layers(decoder: Any) -> tuple[int, ...]:
     )
 
 
-def check_layers(decoder: Any, recent: bool) -> None:
+def check_layers(decoder: Any, since: str) -> None:
     """Layers that cannot be pruned exactly here. Raises UnsupportedModelError.
 
-    recent: whether the family is proven from transformers 5.19 on. So are all models whose layers
-    scan: before, a later turn of several tokens began their state anew.
+    since: the oldest transformers that the family is proven on. Layers that scan are proven from
+    5.19 on: before, a later turn of several tokens began their state anew.
     """
-    if (recent or first_scan(decoder) is not None) and not MASKS_PER_LAYER:
+    if first_scan(decoder) is not None and since == FLOOR:
+        since = "5.19"
+    if older_than(since):
         raise UnsupportedModelError(
-            f"model must be run with transformers 5.19 or newer, {decoder.config.model_type} "
+            f"model must be run with transformers {since} or newer, {decoder.config.model_type} "
             "is not proven before"
         )
 

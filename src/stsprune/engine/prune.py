@@ -86,7 +86,7 @@ def prune(
     check_attention(decoder.config)
     for layer in range(len(decoder.layers)):
         kind_of(decoder.config, layer)  # an unknown kind of layer shows here
-    check_layers(decoder, family.recent)
+    check_layers(decoder, family.since)
     tokens = family.tokens(model)
     if tokens is not None and budget_total is None:
         method.plan_on(tokens, len(decoder.layers), scoring_layers(decoder))

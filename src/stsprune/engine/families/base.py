@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
 
+from ..compat import FLOOR
 from ..layout import Ids
 from ..mixers import ATTENTION
 from ..visual import Visual
@@ -34,8 +35,8 @@ class Family(ABC):
     rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
     not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
     or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
-    block_kinds: the kinds of layers in which `blocks` hold; recent: whether it is proven only from
-    transformers 5.19 on; rope_inputs: what get_rope_index calls an input
+    block_kinds: the kinds of layers in which `blocks` hold; since: the
+    oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an input
     that the model has another name for.
     """
 
@@ -46,7 +47,7 @@ class Family(ABC):
     text_inputs: ClassVar[Mapping[str, int]] = {"attention_mask": 1}
     per_token: ClassVar[tuple[str, ...]] = ()
     block_kinds: ClassVar[frozenset[str]] = ATTENTION
-    recent: ClassVar[bool] = False
+    since: ClassVar[str] = FLOOR
     rope_inputs: ClassVar[Mapping[str, str]] = {}
 
     def inner(self, model: Any) -> Any:

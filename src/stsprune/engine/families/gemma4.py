@@ -23,7 +23,7 @@ class Gemma4(Family):
     classes: ClassVar[tuple[str, ...]] = ("Gemma4ForConditionalGeneration",)
     per_token = ("per_layer_inputs", "per_layer_input")
     block_kinds = frozenset({"sliding_attention"})
-    recent = True
+    since = "5.19"
 
     def visuals(
         self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids

@@ -27,7 +27,7 @@ GRIDS: tuple[Family, ...] = (
         modalities=_BOTH,
         rotary_axes=3,
         rope_inputs=_SECONDS,
-        recent=True,
+        since="5.23",
     ),
     row(
         "Qwen3-Omni",
@@ -36,7 +36,7 @@ GRIDS: tuple[Family, ...] = (
         modalities=_BOTH,
         rotary_axes=3,
         rope_inputs=_SECONDS,
-        recent=True,
+        since="5.23",
     ),
     row("Cosmos 3 Edge", "Cosmos3EdgeForConditionalGeneration", from_grid_thw, rotary_axes=3),
     row("Cosmos 3 Omni", "Cosmos3OmniForConditionalGeneration", from_grid_thw, rotary_axes=3),
@@ -50,7 +50,7 @@ GRIDS: tuple[Family, ...] = (
     row("VideoLLaMA 3", "VideoLlama3ForConditionalGeneration", from_merge_sizes, modalities=_BOTH),
     row("Muse Glimmer", "MuseGlimmerForConditionalGeneration", from_grid_thw),
     row("Muse Spark", "MuseSparkForConditionalGeneration", from_grid_thw),
-    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw, recent=True),
+    row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw, since="5.23"),
     row("Cohere Compass", "CohereCompassForConditionalGeneration", from_grid_thw, rotary_axes=3),
     row("HunYuan-VL", "HunYuanVLForConditionalGeneration", framed, rotary_axes=4),
 )

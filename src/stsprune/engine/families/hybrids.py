@@ -16,7 +16,7 @@ class Qwen35(Qwen3VL):
 
     name = "Qwen3.5"
     classes = ("Qwen3_5ForConditionalGeneration",)
-    recent = True
+    since = "5.19"
 
 
 class Qwen35Moe(Qwen35):
@@ -31,7 +31,7 @@ class Lfm2VL(Family):
 
     name = "LFM2-VL"
     classes = ("Lfm2VlForConditionalGeneration",)
-    recent = True
+    since = "5.19"
 
     def visuals(
         self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
@@ -49,7 +49,7 @@ class Lfm3VL(Qwen2VL):
 
     name = "LFM3-VL"
     classes = ("Lfm3VlForConditionalGeneration",)
-    recent = True
+    since = "5.19"
     rotary_axes = 1
 
 
@@ -58,7 +58,7 @@ class MiniCPMV46(Family):
 
     name = "MiniCPM-V 4.6"
     classes = ("MiniCPMV4_6ForConditionalGeneration",)
-    recent = True
+    since = "5.19"
     rotary_axes = 1
 
     def visuals(

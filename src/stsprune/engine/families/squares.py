@@ -80,7 +80,7 @@ SQUARES: tuple[Family, ...] = (
     row("DeepSeek-VL Hybrid", "DeepseekVLHybridForConditionalGeneration", squares(_patches)),
     row("Janus", "JanusForConditionalGeneration", squares(_patches)),
     row("ViP-LLaVA", "VipLlavaForConditionalGeneration", squares(_patches)),
-    row("Video-LLaVA", "VideoLlavaForConditionalGeneration", squares(_patches), recent=True),
+    row("Video-LLaVA", "VideoLlavaForConditionalGeneration", squares(_patches), since="5.23"),
     row(
         "GOT-OCR 2",
         "GotOcr2ForConditionalGeneration",
@@ -92,7 +92,7 @@ SQUARES: tuple[Family, ...] = (
         placeless(lambda model: [model.config.perceiver_config.resampler_n_latents]),
     ),
     row("Aria", "AriaForConditionalGeneration", placeless(_aria)),
-    row("Fuyu", "FuyuForCausalLM", rows_of_patches, recent=True),
+    row("Fuyu", "FuyuForCausalLM", rows_of_patches, since="5.23"),
     QianfanOCR(),
     LightOnOCR(),
 )
