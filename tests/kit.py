@@ -35,6 +35,8 @@ VISION = {
     "num_attention_heads": 2,
     "patch_size": 4,
 }
+#: Layer types of a decoder with windows, for all `DEPTH` layers.
+SLIDING_LAYERS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO}
 
 
@@ -146,3 +148,33 @@ def joined(pictures: list[list[Picture]], how: Callable[..., Tensor] = torch.cat
     flat = [picture for row in pictures for picture in row]
     names = dict.fromkeys(name for picture in flat for name in picture.tensors)
     return {n: how([p.tensors[n] for p in flat if n in p.tensors]) for n in names}
+
+
+def tiled_image(first: tuple[int, int]) -> Callable[[Any, int, torch.Generator], Picture]:
+    """As Idefics3's processor writes it: rows of tiles, then the thumbnail.
+
+    first: (rows, columns) of tiles of the first picture.
+    """
+
+    def image(model: Any, number: int, random: torch.Generator) -> Picture:
+        rows, columns = (first, (0, 0), (1, 2))[number % 3]
+        ids: list[int] = []
+        for _ in range(rows):
+            for _ in range(columns):
+                ids += [FAKE, TAG] + [IMAGE] * 9
+            ids.append(NEWLINE)
+        ids += ([NEWLINE] if rows else []) + [FAKE, TAG] + [IMAGE] * 9 + [FAKE]
+        return Picture(ids, {"pixel_values": pixels(random, rows * columns + 1, 3, 24, 24)})
+
+    return image
+
+
+def stacked_tiles(pictures: list[list[Picture]]) -> list[Tensor]:
+    """All tiles of each row of a batch: [tiles, 3, 24, 24]."""
+    nothing = torch.zeros(0, 3, 24, 24)
+    return [torch.cat([nothing, *(p.tensors["pixel_values"] for p in row)]) for row in pictures]
+
+
+def tile_stacks(pictures: list[list[Picture]]) -> dict[str, Any]:
+    """The rows' tiles, padded to the most."""
+    return {"pixel_values": padded(stacked_tiles(pictures))}

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import transformers
+from kit import END, FAKE, IMAGE, NEWLINE, PAD, START, TAG, VOCABULARY
 from PIL import Image
 from releases import need_pil_idefics
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-from zoo import END, FAKE, IMAGE, NEWLINE, PAD, PINPOINTS, START, TAG, VOCABULARY
+from zoo import PINPOINTS
 
 SPECIAL = {
     PAD: "<pad>",

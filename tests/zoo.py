@@ -18,13 +18,10 @@ from kit import (
     BREAK,
     DEPTH,
     END,
-    FAKE,
     IDS,
     IMAGE,
-    NEWLINE,
     PAD,
     START,
-    TAG,
     TEXT,
     VIDEO,
     VISION,
@@ -35,6 +32,8 @@ from kit import (
     joined,
     padded,
     pixels,
+    tile_stacks,
+    tiled_image,
 )
 from releases import BROKEN
 
@@ -347,24 +346,6 @@ def smolvlm_config() -> Any:
     return idefics_config("SmolVLMConfig")
 
 
-def idefics_image(model: Any, number: int, random: torch.Generator) -> Picture:
-    """As the processor writes it: rows of tiles, then the thumbnail."""
-    rows, columns = ((2, 3), (0, 0), (1, 2))[number % 3]
-    ids: list[int] = []
-    for _ in range(rows):
-        for _ in range(columns):
-            ids += [FAKE, TAG] + [IMAGE] * 9
-        ids.append(NEWLINE)
-    ids += ([NEWLINE] if rows else []) + [FAKE, TAG] + [IMAGE] * 9 + [FAKE]
-    return Picture(ids, {"pixel_values": pixels(random, rows * columns + 1, 3, 24, 24)})
-
-
-def idefics_collate(pictures: list[list[Picture]]) -> dict[str, Any]:
-    nothing = torch.zeros(0, 3, 24, 24)
-    rows = [torch.cat([nothing, *(p.tensors["pixel_values"] for p in row)]) for row in pictures]
-    return {"pixel_values": padded(rows)}
-
-
 # --- Gemma 3
 
 
@@ -423,10 +404,10 @@ KITS: dict[str, Kit] = {
     ),
     "InternVL 3": Kit(internvl_config, "InternVLForConditionalGeneration", internvl_image, joined),
     "Idefics3": Kit(
-        idefics_config, "Idefics3ForConditionalGeneration", idefics_image, idefics_collate
+        idefics_config, "Idefics3ForConditionalGeneration", tiled_image((2, 3)), tile_stacks
     ),
     "SmolVLM": Kit(
-        smolvlm_config, "SmolVLMForConditionalGeneration", idefics_image, idefics_collate
+        smolvlm_config, "SmolVLMForConditionalGeneration", tiled_image((2, 3)), tile_stacks
     ),
     "Gemma 3": Kit(
         gemma_config,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from kit import END, IDS, IMAGE, START, TEXT, VIDEO, Kit, Picture, joined, pixels
+from kit import END, IDS, IMAGE, SLIDING_LAYERS, START, TEXT, VIDEO, Kit, Picture, joined, pixels
 
 GRIDS = [(1, 6, 8), (1, 8, 4), (1, 4, 6)]
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
@@ -118,13 +118,12 @@ LATENT = {
     "n_group": 1,
     "topk_group": 1,
 }
-SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 
 
 MUSE_TEXT = {
     "head_dim": 12,
     "sliding_window": 20,
-    "layer_types": SLIDING,
+    "layer_types": SLIDING_LAYERS,
     "layer_rope_theta": [10000.0, 10000.0, 0] * 2,
     "qk_scale_factor": 1.0,
 }
@@ -219,7 +218,7 @@ KITS: dict[str, Kit] = {
         "Exaone4_5_ForConditionalGeneration",
         config(
             "Exaone4_5_Config",
-            {"sliding_window": 20, "layer_types": SLIDING, "model_type": "exaone4"},
+            {"sliding_window": 20, "layer_types": SLIDING_LAYERS, "model_type": "exaone4"},
             {**VISION, **OUT, **WINDOWS, "num_key_value_heads": 2},
         ),
         video=video,
@@ -400,7 +399,7 @@ KITS: dict[str, Kit] = {
             {
                 "head_dim": 12,
                 "sliding_window": 20,
-                "layer_types": SLIDING,
+                "layer_types": SLIDING_LAYERS,
                 "rope_parameters": {"sliding_attention": ROPE, "full_attention": None},
                 "logit_scale": 1.0,
                 "tie_word_embeddings": False,

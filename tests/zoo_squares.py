@@ -12,6 +12,7 @@ from kit import (
     END,
     FAKE,
     IMAGE,
+    SLIDING_LAYERS,
     START,
     TAG,
     TEXT,
@@ -23,8 +24,6 @@ from kit import (
     padded,
     pixels,
 )
-
-SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 
 
 def config(kind: str, text: Any, vision: Any, **more: Any) -> Callable[[], Any]:
@@ -116,7 +115,10 @@ def kit(model: str, build: Callable[[], Any], make: Callable[..., Picture], **mo
 
 SIGLIP = ("SiglipVisionConfig", {"image_size": 24})
 CLIP = ("CLIPVisionConfig", {"image_size": 24, "projection_dim": 32})
-COHERE = ("Cohere2Config", {"sliding_window": 14, "layer_types": SLIDING, "logit_scale": 1.0})
+COHERE = (
+    "Cohere2Config",
+    {"sliding_window": 14, "layer_types": SLIDING_LAYERS, "logit_scale": 1.0},
+)
 
 KITS: dict[str, Kit] = {
     "PaliGemma": kit(

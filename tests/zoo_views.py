@@ -12,6 +12,7 @@ from kit import (
     FAKE,
     IMAGE,
     NEWLINE,
+    SLIDING_LAYERS,
     START,
     TAG,
     TEXT,
@@ -21,9 +22,10 @@ from kit import (
     joined,
     padded,
     pixels,
+    stacked_tiles,
+    tiled_image,
 )
 
-SLIDING = ["sliding_attention", "sliding_attention", "full_attention"] * 2
 SAM = {
     "hidden_size": 32,
     "output_channels": 16,
@@ -65,10 +67,11 @@ def step_config() -> Any:
             "sliding_window": 20,
             "num_sliding_attention_heads": 4,
             "query_pre_attn_scalar": 12,
-            "layer_types": SLIDING,
+            "layer_types": SLIDING_LAYERS,
             "mlp_layer_types": ["dense"] + ["sparse"] * (DEPTH - 1),
             "rope_parameters": {
-                kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in set(SLIDING)
+                kind: {"rope_type": "default", "rope_theta": 10000.0}
+                for kind in set(SLIDING_LAYERS)
             },
             "initializer_range": 0.1,
         },
@@ -234,21 +237,9 @@ def docling_config() -> Any:
     )
 
 
-def docling_image(model: Any, number: int, random: torch.Generator) -> Picture:
-    """As Idefics3's processor writes it."""
-    rows, columns = ((2, 2), (0, 0), (1, 2))[number % 3]
-    ids: list[int] = []
-    for _ in range(rows):
-        for _ in range(columns):
-            ids += [FAKE, TAG] + [IMAGE] * 9
-        ids.append(NEWLINE)
-    ids += ([NEWLINE] if rows else []) + [FAKE, TAG] + [IMAGE] * 9 + [FAKE]
-    return Picture(ids, {"pixel_values": pixels(random, rows * columns + 1, 3, 24, 24)})
-
-
 def docling_collate(pictures: list[list[Picture]]) -> dict[str, Any]:
-    nothing = torch.zeros(0, 3, 24, 24)
-    rows = [torch.cat([nothing, *(p.tensors["pixel_values"] for p in row)]) for row in pictures]
+    """As Idefics3's, and which of the tiles are real."""
+    rows = stacked_tiles(pictures)
     real = padded([torch.ones(len(row), dtype=torch.bool) for row in rows])
     return {"pixel_values": padded(rows), "pixel_attention_mask": real}
 
@@ -280,7 +271,7 @@ KITS: dict[str, Kit] = {
     "Granite Docling": Kit(
         docling_config,
         "GraniteDoclingForConditionalGeneration",
-        docling_image,
+        tiled_image((2, 2)),
         docling_collate,
         lean=True,
     ),

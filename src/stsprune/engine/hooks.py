@@ -54,6 +54,8 @@ class Hooks:
         self.depth = len(self.decoder.layers)
         self.encoding = Encoding(model, family, settings.method)
         self.scoring = scoring_layers(self.decoder)
+        # A decoder whose last layers borrow keys gives them the last tokens only: not here.
+        self.forced = {"logits_to_keep": 0} if lenders(self.decoder) else {}
         self.capture = Capture(attentions(self.decoder), self._read)
         self.signature = inspect.signature(self.inner.forward)
         self.names = list(inspect.signature(type(self.decoder.layers[0]).forward).parameters)[1:]
@@ -143,7 +145,7 @@ class Hooks:
         cache, call = cache_of(kwargs), self.call
         self.call = None
         if call is not None and call.layout is not None:
-            return args, self._begin(call, call.layout, cache, self._whole(kwargs))
+            return args, self._begin(call, call.layout, cache, kwargs | self.forced)
         if not isinstance(cache, PrunedCache):
             return None
         self._drive(cache)
@@ -152,11 +154,7 @@ class Hooks:
         _note_later(cache, mask, embeds)
         check_later(self.decoder, cache.later)
         self.current = self._behind(cache, embeds.shape[1])
-        return args, self._whole(kwargs) | {"attention_mask": None}
-
-    def _whole(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """A decoder whose last layers borrow keys gives them the last tokens only: not here."""
-        return kwargs | ({"logits_to_keep": 0} if lenders(self.decoder) else {})
+        return args, kwargs | self.forced | {"attention_mask": None}
 
     def _begin(
         self, call: _Call, layout: Layout, cache: Any, kwargs: dict[str, Any]
