@@ -47,7 +47,7 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """The method's settings without its budget."""
-        return {name: one for name, one in settings_of(self.method).items() if name != "budget"}
+        return {name: value for name, value in settings_of(self.method).items() if name != "budget"}
 
     def document(self) -> dict[str, Any]:
         """What `read_recipe` reads."""
@@ -171,7 +171,7 @@ def method_name(method: Method) -> str:
 
 def settings_of(method: Method) -> dict[str, Any]:
     """Every setting, the budget first."""
-    return {one.name: getattr(method, one.name) for one in fields(method)}
+    return {setting.name: getattr(method, setting.name) for setting in fields(method)}
 
 
 def weights_hash(model: Any) -> str:
@@ -208,7 +208,7 @@ def versions() -> dict[str, str]:
 def _build(source: str, name: str, settings: dict[str, Any]) -> Method:
     try:
         kind = find_method(name)
-        known = [one.name for one in fields(kind)]
+        known = [setting.name for setting in fields(kind)]
         unknown = [key for key in settings if key not in known]
         if unknown:
             raise InvalidArgumentError(

@@ -7,9 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from document import make_document, make_row
 
-from stsprune.viz import report
 from stsprune.viz.findings import findings
-from stsprune.viz.report import save_report
+from stsprune.viz.report import compose, save_report
 
 VOID = {"meta", "img", "source", "br"}
 
@@ -64,7 +63,7 @@ def full():
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Pictures of few pixels, to be quick."""
-    monkeypatch.setattr(report, "WIDE", 200)
+    monkeypatch.setattr(compose, "WIDE", 200)
 
 
 def said(document):
@@ -80,7 +79,7 @@ def test_page_is_whole_and_loads_nothing(tmp_path):
 
 
 def test_texts_are_escaped(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "png", lambda figure, wide: b"not drawn here")
+    monkeypatch.setattr(compose, "png", lambda figure, wide: b"not drawn here")
     bad = "<script>alert('x')</script>"
     rows = [make_row(bad, 16, 0.5), make_row("sts", 16, 0.6, settings={"a": bad})]
     refused = [{"name": bad, "budget": 8, "reason": bad}]

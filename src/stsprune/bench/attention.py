@@ -33,10 +33,10 @@ def compare(model: Any, name: str) -> dict[str, float]:
     """
     names = candidates(str(model.device)) if name == AUTO else [name]
     times = {}
-    for one in names:
+    for backend in names:
         try:
-            model.set_attn_implementation(one)
-            times[one] = _prefill(model)
+            model.set_attn_implementation(backend)
+            times[backend] = _prefill(model)
         except (ValueError, ImportError, RuntimeError, KeyError) as error:
             if name != AUTO:
                 reason = str(error).splitlines()[0]

@@ -163,15 +163,15 @@ class Contestant:
 
     def _score(self) -> None:
         assert self.method is not None
-        for one in self.recorded.scores:
-            top_indices(self.method.score(one), one.keep)
+        for attention in self.recorded.scores:
+            top_indices(self.method.score(attention), attention.keep)
         self._merge(InstructionAttention)
 
     def _merge(self, stage: type) -> None:
         assert self.method is not None
-        for one in self.recorded.merges:
-            if isinstance(one[2], stage):
-                self.method.merge(*one)
+        for call in self.recorded.merges:
+            if isinstance(call[2], stage):
+                self.method.merge(*call)
 
     def _prefill(self) -> tuple[Any, Any]:
         out = self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)

@@ -97,10 +97,10 @@ def cut_features(model: Any, keep: int) -> Iterator[None]:
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
         out = original(*args, **kwargs)
-        out.pooler_output = [one[:keep] for one in out.pooler_output]
+        out.pooler_output = [rows[:keep] for rows in out.pooler_output]
         if getattr(out, "deepstack_features", None) is not None:
             out.deepstack_features = [
-                [one[:keep] for one in each] for each in out.deepstack_features
+                [rows[:keep] for rows in each] for each in out.deepstack_features
             ]
         return out
 

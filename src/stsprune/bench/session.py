@@ -225,7 +225,7 @@ def _warm(
     The reason is noted: a budget out of a method's reach, a model without what it reads, memory.
     """
     refused = group["refused"]
-    if any((one["name"], one["budget"]) == (name, budget) for one in refused):
+    if any((cell["name"], cell["budget"]) == (name, budget) for cell in refused):
         return None
     try:
         made = None

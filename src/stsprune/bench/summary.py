@@ -26,7 +26,10 @@ def summarise(document: dict[str, Any]) -> list[dict[str, Any]]:
     """
     out = []
     for group in document["groups"]:
-        entries = {(one["name"], one["budget"]): one for one in group["contestants"]}
+        entries = {
+            (contestant["name"], contestant["budget"]): contestant
+            for contestant in group["contestants"]
+        }
         whole = entries.get((UNPRUNED, None))
         if whole is None or not whole["rounds"]:
             continue
@@ -59,7 +62,7 @@ def break_even(curve: Sequence[tuple[int, float]], time: float) -> float | None:
 
 def _curve(entries: dict[Any, Any], tokens: int) -> list[tuple[int, float]]:
     points = {
-        tokens if budget is None else budget: spread([one["ttft"] for one in entry["rounds"]])
+        tokens if budget is None else budget: spread([timed["ttft"] for timed in entry["rounds"]])
         for (name, budget), entry in entries.items()
         if name in (UNPRUNED, FLOOR) and entry["rounds"]
     }
@@ -77,19 +80,19 @@ def _row(
     batch: int,
     curve: list[tuple[int, float]],
 ) -> dict[str, Any]:
-    mine, theirs, facts = entry["rounds"], whole["rounds"], entry["facts"]
+    rounds, theirs, facts = entry["rounds"], whole["rounds"], entry["facts"]
     least = floor["rounds"] if floor is not None else []
     row: dict[str, Any] = {"name": entry["name"], "budget": entry["budget"], **facts}
-    row["speedup"] = _paired(theirs, mine, "ttft")
-    row["total_speedup"] = _paired(theirs, mine, "total")
+    row["speedup"] = _paired(theirs, rounds, "ttft")
+    row["total_speedup"] = _paired(theirs, rounds, "total")
     for short, name in (("", "ttft"), ("decode_", "decode"), ("peak_", "peak_bytes")):
-        row[f"{short}over_floor"] = _paired(mine, least, name)
-    row["floor_share"] = _paired(least, mine, "ttft")  # unpruned cancels
-    row["overhead"] = _paired(mine, theirs, "encoder", lambda a, b: a - b)
+        row[f"{short}over_floor"] = _paired(rounds, least, name)
+    row["floor_share"] = _paired(least, rounds, "ttft")  # unpruned cancels
+    row["overhead"] = _paired(rounds, theirs, "encoder", lambda a, b: a - b)
     for name in MEASURED:
-        values = [one[name] for one in mine if name in one]
+        values = [timed[name] for timed in rounds if name in timed]
         row[name] = spread(values).as_dict() if values else None
-    row["kv_exact"] = all(one["kv_bytes"] == batch * facts["kv_bytes"] for one in mine)
+    row["kv_exact"] = all(timed["kv_bytes"] == batch * facts["kv_bytes"] for timed in rounds)
     row["flops_share"] = facts["flops"] / whole["facts"]["flops"]
     row["kv_share"] = facts["kv_bytes"] / whole["facts"]["kv_bytes"]
     pruned = entry["name"] not in (UNPRUNED, FLOOR)

@@ -52,8 +52,8 @@ def _ceiling(document: dict[str, Any]) -> Table:
     """What the device does at best, and the least time that allows."""
     ceiling, setup = document["ceiling"], document["setup"]
     rows = [
-        [str(one["batch"]), str(one["tokens"]), _ms(one["least"]), one["bound"]]
-        for one in ceiling["least"]
+        [str(limit["batch"]), str(limit["tokens"]), _ms(limit["least"]), limit["bound"]]
+        for limit in ceiling["least"]
     ]
     rates = (
         f"measured here in {setup['dtype']}: {ceiling['flops'] / 1e12:.3g} TFLOP/s, "
@@ -70,14 +70,14 @@ def _ceiling(document: dict[str, Any]) -> Table:
 def _selection(document: dict[str, Any]) -> Table:
     """Repulsion without a model."""
     rows = []
-    for one in document["selection"]:
-        shape, times = one["shape"], one["milliseconds"]
+    for timed in document["selection"]:
+        shape, times = timed["shape"], timed["milliseconds"]
         rows.append(
             [
                 "{tokens} to {keep}".format(**shape),
                 str(shape["width"]),
                 str(shape["batch"]),
-                *(_times(one["ratios"][name]) for name in RATIOS),
+                *(_times(timed["ratios"][name]) for name in RATIOS),
                 *(_ms(times[name]["median"]) for name in ("repulsion", "max-min", "gram")),
             ]
         )
@@ -223,7 +223,7 @@ def _sizes(group: dict[str, Any]) -> Table:
 
 
 def _refused(group: dict[str, Any]) -> list[str]:
-    return [f"{one['name']} at {one['budget']}: {one['reason']}" for one in group["refused"]]
+    return [f"{cell['name']} at {cell['budget']}: {cell['reason']}" for cell in group["refused"]]
 
 
 def markdown(tables: list[Table]) -> str:

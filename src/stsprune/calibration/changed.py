@@ -48,7 +48,7 @@ class Changed:
 
 def worst_first(outcomes: Sequence[Outcome]) -> list[int]:
     """Places of the changed answers: fewest tokens alike first, then the largest KL divergence."""
-    places = [i for i, one in enumerate(outcomes) if not one.same]
+    places = [i for i, outcome in enumerate(outcomes) if not outcome.same]
     return sorted(places, key=lambda i: (outcomes[i].tokens, -outcomes[i].kl))
 
 
@@ -102,7 +102,7 @@ def _pixels(inputs: Any, processor: Any, shown: Sequence[Any]) -> list[np.ndarra
     """Pictures as the model saw them, resized and cropped; themselves where it is given tiles."""
     pixels, settings = inputs.get("pixel_values"), processor.image_processor
     if pixels is None or pixels.ndim != 4 or pixels.shape[:2] != (len(shown), 3):
-        return [np.asarray(one) for one in shown]
+        return [np.asarray(level) for level in shown]
     mean, std = (torch.tensor(v)[:, None, None] for v in (settings.image_mean, settings.image_std))
     levels = ((pixels.float().cpu() * std + mean) * 255).round().clamp(0, 255).byte()
-    return [one.permute(1, 2, 0).numpy() for one in levels]
+    return [level.permute(1, 2, 0).numpy() for level in levels]

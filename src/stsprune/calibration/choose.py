@@ -62,7 +62,7 @@ def choose(
 
     def measure(text: str, half: int, methods: Sequence[Method]) -> list[float]:
         begin(text, half, methods)
-        return [share(one) for one in measurer.measure(half, methods)]
+        return [share(candidate) for candidate in measurer.measure(half, methods)]
 
     whole = find_method(name)(1.0, **settings)
     alike = measure("a budget of everything", SEARCH, [whole])[0]
@@ -75,8 +75,8 @@ def choose(
     images = measurer.visual_tokens()
     line = budget_line(name, settings, ladder(tokens), images, depth)
 
-    def share_kept(one: Method) -> float:
-        return planned_tokens(one, images, depth) / fmean(images)
+    def share_kept(candidate: Method) -> float:
+        return planned_tokens(candidate, images, depth) / fmean(images)
 
     looks = first_look(line, share_kept)
     place = smallest(line, looks, lambda methods: measure("budgets", SEARCH, methods), target)
@@ -92,7 +92,7 @@ def choose(
 
 def share(outcomes: Sequence[Outcome]) -> float:
     """Of answers that are the unpruned ones."""
-    return fmean(one.same for one in outcomes)
+    return fmean(outcome.same for outcome in outcomes)
 
 
 def _verify(
@@ -124,7 +124,7 @@ def _widen(
     """Other settings, round by round: one wins by meeting the target with fewer tokens."""
     best: dict[str, Any] = dict(settings)
     for number, options in enumerate(variants(name, depth), 1):
-        mine = planned_tokens(choice.method, images, depth)
+        needed = planned_tokens(choice.method, images, depth)
         below = []
         for option in options:
             try:
@@ -133,8 +133,8 @@ def _widen(
                 continue
             places = [
                 i
-                for i, one in enumerate(line.steps)
-                if planned_tokens(one, images, depth) < mine / STEP**0.5
+                for i, candidate in enumerate(line.steps)
+                if planned_tokens(candidate, images, depth) < needed / STEP**0.5
             ]
             if places:
                 below.append((option, line, places[-1]))

@@ -65,12 +65,12 @@ def measure_costs(
     whole, longest = fmean(sizes[0]), median(seconds[0])
     costs = [
         Cost(
-            ms=1000 * median(mine),
+            ms=1000 * median(times),
             kv_bytes=fmean(held),
-            time=median(mine) / longest,
+            time=median(times) / longest,
             kv=fmean(held) / whole,
         )
-        for mine, held in zip(seconds, sizes, strict=True)
+        for times, held in zip(seconds, sizes, strict=True)
     ]
     return costs[0], costs[1:]
 

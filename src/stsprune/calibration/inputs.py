@@ -61,7 +61,7 @@ def encode(model: Any, processor: Any, prompts: Sequence[Prompt]) -> Any:
     for prompt in prompts:
         pictures = prompt.pictures()
         if prompt.video:
-            videos.append(np.stack([np.asarray(one) for one in pictures]))
+            videos.append(np.stack([np.asarray(frame) for frame in pictures]))
             content = [{"type": "video"}]
         else:
             content = [{"type": "image"} for _ in pictures]

@@ -83,7 +83,7 @@ def variants(name: str, depth: int) -> list[list[Settings]]:
             {"layer": layers, "ratio": (1.25, 1.625, 2.0)},
             {"withdraw": (None, 0.5, 0.625, 0.75)},
         )
-    return [list(_grid(one)) for one in rounds]
+    return [list(_grid(values)) for values in rounds]
 
 
 def _grid(step: Mapping[str, Sequence[Any]]) -> Iterator[Settings]:

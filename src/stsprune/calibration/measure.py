@@ -106,11 +106,15 @@ class Measurer:
         """Per method the outcomes of a half's prompts, in its order."""
         with torch.inference_mode():
             for batch in self.halves[half]:
-                fresh = [one for one in methods if repr(one) not in batch.records]
+                fresh = [candidate for candidate in methods if repr(candidate) not in batch.records]
                 if fresh:
                     self._run(batch, fresh)
         return [
-            [Outcome(**one) for batch in self.halves[half] for one in batch.records[repr(method)]]
+            [
+                Outcome(**record)
+                for batch in self.halves[half]
+                for record in batch.records[repr(method)]
+            ]
             for method in methods
         ]
 
@@ -128,7 +132,7 @@ class Measurer:
         with encoded_once(self.model, batch.encoded):
             if not batch.said:
                 said = greedy(self.model, inputs, self.longest).tolist()
-                batch.said = [cut(one, end_tokens(self.model)) for one in said]
+                batch.said = [cut(answer, end_tokens(self.model)) for answer in said]
                 batch.texts = self._texts(batch.said)
             forced = _padded(batch.said, inputs["input_ids"])
             spoken = batch.spoken
@@ -164,8 +168,8 @@ class Measurer:
             trace = stack.enter_context(prune(self.model, shared, positions=self.positions))
             logits = forced_logits(self.model, inputs, forced)
             batch.visual = [image.tokens for image in trace.images]
-            guessed, mine = logits.argmax(-1), logits.float().log_softmax(-1)
-            apart = (spoken.exp() * (spoken - mine)).sum(-1).clamp_min(0)
+            guessed, pruned = logits.argmax(-1), logits.float().log_softmax(-1)
+            apart = (spoken.exp() * (spoken - pruned)).sum(-1).clamp_min(0)
             seen = visual_tokens(trace, depth_of(self.model))
             outcomes = []
             for row, said in enumerate(batch.said):
@@ -180,10 +184,12 @@ class Measurer:
                 for prompt, outcome in zip(asked, outcomes, strict=True)
             ):
                 fresh = greedy(self.model, inputs, self.longest).tolist()
-                texts = self._texts([cut(one, end_tokens(self.model)) for one in fresh])
+                texts = self._texts([cut(answer, end_tokens(self.model)) for answer in fresh])
         rows = []
-        for prompt, outcome, own, unpruned in zip(asked, outcomes, texts, batch.texts, strict=True):
-            said_text = unpruned if outcome.same else own
+        for prompt, outcome, text, unpruned in zip(
+            asked, outcomes, texts, batch.texts, strict=True
+        ):
+            said_text = unpruned if outcome.same else text
             right = None if prompt.answer is None else is_right(said_text, prompt.answer)
             rows.append(asdict(outcome) | {"right": right})
         return rows
@@ -194,8 +200,8 @@ class Measurer:
 
     def _keep(self, batch: _Batch, spoken: Tensor) -> None:
         """Keep what later rounds need while there is room for it."""
-        outs = [getattr(one, "__dict__", one) for one in batch.encoded.values()]
-        size = bytes_of([dict(one) if isinstance(one, dict) else one for one in outs])
+        outs = [getattr(out, "__dict__", out) for out in batch.encoded.values()]
+        size = bytes_of([dict(out) if isinstance(out, dict) else out for out in outs])
         size += bytes_of(spoken)
         if batch.spoken is not None:
             return
@@ -251,5 +257,5 @@ def _plain(text: str) -> str:
 def _padded(said: Sequence[list[int]], like: Tensor) -> Tensor:
     """[B, L]: behind an answer's end stands its last token again; nobody reads what follows."""
     longest = max(map(len, said))
-    rows = [one + [one[-1]] * (longest - len(one)) for one in said]
+    rows = [answer + [answer[-1]] * (longest - len(answer)) for answer in said]
     return torch.tensor(rows, dtype=like.dtype, device=like.device)

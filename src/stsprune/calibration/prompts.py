@@ -37,13 +37,13 @@ class Prompt:
 
     def pictures(self) -> list[Any]:
         """Its pictures (or frames) as RGB. Raises InvalidArgumentError for a bad file."""
-        return [_open(one, self.where) for one in self.images or self.video]
+        return [_open(file, self.where) for file in self.images or self.video]
 
     def label(self) -> str:
         """What shows the pictures apart from others: prompts of equal labels stay together."""
         return "|".join(
-            str(one) if isinstance(one, str | Path) else f"#{id(one)}"
-            for one in self.images or self.video
+            str(file) if isinstance(file, str | Path) else f"#{id(file)}"
+            for file in self.images or self.video
         )
 
 
@@ -76,13 +76,13 @@ def read_folder(folder: Path, questions: Path) -> list[Prompt]:
     """
     if not questions.is_file():
         raise InvalidArgumentError(f"questions file {str(questions)!r} does not exist")
-    asked = [one.strip() for one in questions.read_text(encoding="utf-8").splitlines()]
-    asked = [one for one in asked if one]
+    asked = [line.strip() for line in questions.read_text(encoding="utf-8").splitlines()]
+    asked = [line for line in asked if line]
     if not asked:
         raise InvalidArgumentError(
             f"questions file {str(questions)!r} must hold a question a line, got none"
         )
-    files = sorted(one for one in folder.iterdir() if one.suffix.lower() in ENDINGS)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not files:
         raise InvalidArgumentError(
             f"data folder {str(folder)!r} must hold pictures ({', '.join(ENDINGS)}), got none"
@@ -98,8 +98,10 @@ def read_folder(folder: Path, questions: Path) -> list[Prompt]:
 def check_prompts(prompts: Sequence[Any], source: str = "prompts") -> list[Prompt]:
     """As `Prompt`s; mappings are read as lines are. Raises InvalidArgumentError."""
     made = [
-        one if isinstance(one, Prompt) else _mapping(one, None, f"{source}, number {number}")
-        for number, one in enumerate(prompts, 1)
+        prompt
+        if isinstance(prompt, Prompt)
+        else _mapping(prompt, None, f"{source}, number {number}")
+        for number, prompt in enumerate(prompts, 1)
     ]
     if not made:
         raise InvalidArgumentError(f"{source} must hold at least {LEAST} prompts, got none")
@@ -120,10 +122,10 @@ def digest(prompts: Sequence[Prompt]) -> str:
     for prompt in prompts:
         words = [prompt.question, prompt.answer, prompt.kind, bool(prompt.video)]
         whole.update(json.dumps(words).encode())
-        for one in prompt.images or prompt.video:
-            key = str(one) if isinstance(one, str | Path) else str(id(one))
+        for picture in prompt.images or prompt.video:
+            key = str(picture) if isinstance(picture, str | Path) else str(id(picture))
             if key not in seen:
-                seen[key] = hashlib.sha256(_open(one, prompt.where).tobytes()).digest()
+                seen[key] = hashlib.sha256(_open(picture, prompt.where).tobytes()).digest()
             whole.update(seen[key])
     return whole.hexdigest()
 
@@ -162,13 +164,13 @@ def _mapping(value: Any, folder: Path | None, where: str) -> Prompt:
             f"{where} must have images or video, {'both' if shown else 'neither'} given"
         )
     (key, listed), files = next(iter(shown.items())), []
-    for one in [listed] if isinstance(listed, str) else listed:
-        if isinstance(one, str):
-            files.append(Path(one) if folder is None else folder / one)
+    for file in [listed] if isinstance(listed, str) else listed:
+        if isinstance(file, str):
+            files.append(Path(file) if folder is None else folder / file)
         elif folder is None:
-            files.append(one)
+            files.append(file)
         else:
-            raise InvalidArgumentError(f"{where} must list files as {key}, got {one!r}")
+            raise InvalidArgumentError(f"{where} must list files as {key}, got {file!r}")
     if not files:
         raise InvalidArgumentError(f"{where} must list at least one file as {key}, got none")
     return Prompt(
@@ -181,12 +183,12 @@ def _mapping(value: Any, folder: Path | None, where: str) -> Prompt:
     )
 
 
-def _open(one: Any, where: str) -> Any:
+def _open(picture: Any, where: str) -> Any:
     from PIL import Image
 
-    if isinstance(one, Image.Image):
-        return one.convert("RGB")
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
     try:
-        return load_image(one)
+        return load_image(picture)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{where}: {error}") from None

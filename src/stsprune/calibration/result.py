@@ -38,17 +38,17 @@ class Agreement:
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> Agreement:
         """Over at least one prompt."""
-        hits = sum(one.same for one in outcomes)
+        hits = sum(outcome.same for outcome in outcomes)
         low, high = exact_interval(hits, len(outcomes))
-        right = [one.right for one in outcomes if one.right is not None]
+        right = [outcome.right for outcome in outcomes if outcome.right is not None]
         return cls(
             len(outcomes),
             hits / len(outcomes),
             low,
             high,
-            fmean(one.tokens for one in outcomes),
-            fmean(one.kl for one in outcomes),
-            fmean(one.visual for one in outcomes),
+            fmean(outcome.tokens for outcome in outcomes),
+            fmean(outcome.kl for outcome in outcomes),
+            fmean(outcome.visual for outcome in outcomes),
             fmean(right) if right else None,
         )
 
@@ -96,13 +96,13 @@ class Calibration:
         return {
             **self.recipe.document(),
             "chosen": point_document(self.chosen),
-            "curve": [point_document(one) for one in self.curve],
-            "tried": [point_document(one) for one in self.tried],
-            "refuted": [point_document(one) for one in self.refuted],
+            "curve": [point_document(point) for point in self.curve],
+            "tried": [point_document(point) for point in self.tried],
+            "refuted": [point_document(point) for point in self.refuted],
             "unpruned": asdict(self.unpruned) | {"accuracy": self.accuracy},
             "changed": [
-                {key: value for key, value in vars(one).items() if key != "pictures"}
-                for one in self.changed
+                {key: value for key, value in vars(change).items() if key != "pictures"}
+                for change in self.changed
             ],
             "changed_count": self.changed_count,
         }
@@ -125,7 +125,7 @@ def point_document(point: Point) -> dict[str, Any]:
         "budget": point.method.budget,
         "search": asdict(point.search),
         "held_out": None if point.held_out is None else asdict(point.held_out),
-        "kinds": {name: asdict(one) for name, one in (point.kinds or {}).items()},
+        "kinds": {name: asdict(agreement) for name, agreement in (point.kinds or {}).items()},
         "cost": None if point.cost is None else asdict(point.cost),
     }
 

@@ -82,8 +82,8 @@ def calibrate(
     for label, value in (("batch", batch), ("max_new_tokens", max_new_tokens)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidArgumentError(f"{label} must be an int >= 1, got {value!r}")
-    own = dict(settings or {})
-    whole = find_method(method)(1.0, **own)
+    given = dict(settings or {})
+    whole = find_method(method)(1.0, **given)
     halves = split(asked, seed)
     check_words(processor, asked)
     bare = unwrap(model)
@@ -111,7 +111,7 @@ def calibrate(
     choice = choose(
         measurer,
         method,
-        own,
+        given,
         target,
         depth,
         family.tokens(bare),
@@ -119,21 +119,25 @@ def calibrate(
         lambda text, half, methods: begin(text, measurer.work(half, methods)),
     )
     points = {
-        repr(one): _point(measurer, asked, halves, one)
-        for one in [*choice.line.steps, *choice.tried, *choice.refuted]
-        if not measurer.work(SEARCH, [one])
+        repr(candidate): _point(measurer, asked, halves, candidate)
+        for candidate in [*choice.line.steps, *choice.tried, *choice.refuted]
+        if not measurer.work(SEARCH, [candidate])
     }
-    curve = [points[repr(one)] for one in choice.line.steps if repr(one) in points]
+    curve = [
+        points[repr(candidate)] for candidate in choice.line.steps if repr(candidate) in points
+    ]
     begin("time and memory", (1 + len(curve)) * min(TIMED, len(halves[HELD_OUT])))
     timed = [asked[number] for number in halves[HELD_OUT]]
     unpruned, costs = measure_costs(
-        bare, processor, timed, [one.method for one in curve], positions, advance
+        bare, processor, timed, [point.method for point in curve], positions, advance
     )
-    curve = [with_cost(one, cost) for one, cost in zip(curve, costs, strict=True)]
+    curve = [with_cost(point, cost) for point, cost in zip(curve, costs, strict=True)]
     # By name: a budget of 1 (token) equals one of 1.0 (everything) as a number.
-    chosen = next(one for one in curve if repr(one.method) == repr(choice.method))
+    chosen = next(point for point in curve if repr(point.method) == repr(choice.method))
     outcomes = [
-        one for half in (SEARCH, HELD_OUT) for one in measurer.measure(half, [chosen.method])[0]
+        outcome
+        for half in (SEARCH, HELD_OUT)
+        for outcome in measurer.measure(half, [chosen.method])[0]
     ]
     texts = [text for half in (SEARCH, HELD_OUT) for text in measurer.answers(half)]
     order = [number for half in halves for number in half]
@@ -186,8 +190,8 @@ def calibrate(
         method=chosen.method,
         chosen=chosen,
         curve=tuple(curve),
-        tried=tuple(points[repr(one)] for one in choice.tried),
-        refuted=tuple(points[repr(one)] for one in choice.refuted),
+        tried=tuple(points[repr(candidate)] for candidate in choice.tried),
+        refuted=tuple(points[repr(candidate)] for candidate in choice.refuted),
         unpruned=unpruned,
         accuracy=fmean(labels) if labels else None,
         changed=tuple(changed),

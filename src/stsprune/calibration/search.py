@@ -19,7 +19,7 @@ def first_look(line: Line, share: Callable[[Method], float]) -> list[int]:
 
     share: of everything that a method keeps.
     """
-    shares = [share(one) for one in line.steps]
+    shares = [share(candidate) for candidate in line.steps]
     places = {min(range(len(shares)), key=lambda i: abs(shares[i] - wanted)) for wanted in SHARES}
     return sorted(places | {len(shares) - 1})
 

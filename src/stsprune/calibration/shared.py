@@ -29,12 +29,12 @@ def encoded_once(model: Any, outputs: Outputs) -> Iterator[None]:
     with ExitStack() as undo:
         for kind in family.modalities:
             name = f"get_{kind}_features"
-            own = inner.__dict__.get(name)
+            before = inner.__dict__.get(name)
             inner.__dict__[name] = _kept(getattr(inner, name), name, outputs)
-            if own is None:
+            if before is None:
                 undo.callback(inner.__dict__.pop, name)
             else:
-                undo.callback(inner.__dict__.__setitem__, name, own)
+                undo.callback(inner.__dict__.__setitem__, name, before)
         yield
 
 
@@ -75,7 +75,7 @@ def bytes_of(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, Mapping):
-        return sum(bytes_of(one) for one in value.values())
+        return sum(bytes_of(part) for part in value.values())
     if isinstance(value, list | tuple):
-        return sum(bytes_of(one) for one in value)
+        return sum(bytes_of(part) for part in value)
     return 0

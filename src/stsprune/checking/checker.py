@@ -57,10 +57,10 @@ def check(
     asked = [inputs] if isinstance(inputs, Mapping) else list(inputs)
     if not asked:
         raise InvalidArgumentError("inputs must hold at least one prompt, got none")
-    for one in asked:
-        _check_inputs(model, one)
+    for example in asked:
+        _check_inputs(model, example)
     with untouched(model):
-        prompts = [Prompt.of(model, dict(one), steps) for one in asked]
+        prompts = [Prompt.of(model, dict(example), steps) for example in asked]
         found, runs = [], []
         for prompt in prompts:
             result, tokens = compare(prompt, method)
@@ -99,7 +99,7 @@ def _setting(model: Any, method: Method) -> Setting:
     return Setting(
         model=type(model).__name__,
         decoder=type(decoder).__name__,
-        parameters=sum(one.numel() for one in model.parameters()),
+        parameters=sum(weight.numel() for weight in model.parameters()),
         layers=len(decoder.layers),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),

@@ -64,9 +64,9 @@ def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
             f"{', '.join(str(image.tokens) for image in trace.images) or 'no'} visual tokens"
         )
     findings = [_asked(name, got, bar, prompt, trace, tokens) for name in ORACLES]
-    if all(one.difference is None for one in findings):
+    if all(finding.difference is None for finding in findings):
         raise UnsupportedModelError(
-            f"model must suit an oracle: {'; '.join(one.why for one in findings)}"
+            f"model must suit an oracle: {'; '.join(finding.why for finding in findings)}"
         )
     findings.append(_whole(prompt, method, trace, depth, alone, tokens, bar))
     found = PromptCheck(
@@ -92,17 +92,18 @@ def allowed(logits: Tensor, noise: float) -> float:
     return max(BAR, NOISES * max(noise, step))
 
 
-def largest(one: Tensor, other: Tensor) -> float:
+def largest(tensor: Tensor, other: Tensor) -> float:
     """The largest difference; equal infinities (words that a model never says) are none."""
-    one, other = one.float(), other.float().to(one.device)
-    return float((one - other).abs().masked_fill(one == other, 0).max())
+    tensor, other = tensor.float(), other.float().to(tensor.device)
+    return float((tensor - other).abs().masked_fill(tensor == other, 0).max())
 
 
 def with_shared_bar(found: list[PromptCheck]) -> tuple[PromptCheck, ...]:
     """The noisiest prompt sets the bar for all: noise is the model's, a prompt is one sample."""
-    bar = max(finding.bar for one in found for finding in one.findings)
+    bar = max(finding.bar for prompt in found for finding in prompt.findings)
     return tuple(
-        replace(one, findings=tuple(replace(f, bar=bar) for f in one.findings)) for one in found
+        replace(prompt, findings=tuple(replace(f, bar=bar) for f in prompt.findings))
+        for prompt in found
     )
 
 
@@ -111,7 +112,9 @@ class _Prefilled:
 
     def __init__(self, cache: Any) -> None:
         self.layers = {
-            n: _Layer(one.keys, one.values) for n, one in enumerate(cache.layers) if has_keys(one)
+            n: _Layer(layer.keys, layer.values)
+            for n, layer in enumerate(cache.layers)
+            if has_keys(layer)
         }
         self.bytes, self.depth = cache_bytes(cache), len(cache.layers)
 

@@ -50,7 +50,9 @@ class PromptCheck:
     @property
     def ok(self) -> bool:
         """Every finding within its bar, and the cache as large as it should be."""
-        return all(one.ok for one in self.findings) and self.pruned_bytes == self.theory_bytes
+        return (
+            all(finding.ok for finding in self.findings) and self.pruned_bytes == self.theory_bytes
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether every prompt passed. Times have no part in it."""
-        return all(one.ok for one in self.prompts)
+        return all(prompt.ok for prompt in self.prompts)
 
     @property
     def verdict(self) -> str:
@@ -109,13 +111,13 @@ class Check:
         return {"ok": self.ok, "verdict": self.verdict} | asdict(self)
 
     def _praise(self) -> str:
-        seen = [f for one in self.prompts for f in one.findings if f.difference is not None]
+        seen = [f for prompt in self.prompts for f in prompt.findings if f.difference is not None]
         largest, bar = max((f.difference or 0.0, f.bar) for f in seen)
         prompts = f"{len(self.prompts)} prompt{'s' if len(self.prompts) > 1 else ''}"
         what = f"{prompts} and {self.steps} steps each in {self.setting.dtype}"
         if self.setting.dtype == "float32":
             return f"exact: {what}, largest difference {largest:.1e} of {bar:.0e} allowed"
-        noise = max(one.noise for one in self.prompts)
+        noise = max(prompt.noise for prompt in self.prompts)
         return (
             f"exact up to rounding: {what}, largest difference {largest:.2g} of {bar:.2g} allowed "
             f"(the unpruned model's own noise is {noise:.2g})"
@@ -123,15 +125,15 @@ class Check:
 
     def _faults(self) -> list[str]:
         faults = []
-        for number, one in enumerate(self.prompts, 1):
+        for number, prompt in enumerate(self.prompts, 1):
             faults += [
                 f"prompt {number} differs by {f.difference:.2g} from {f.name} ({f.bar:.2g} allowed)"
-                for f in one.findings
+                for f in prompt.findings
                 if not f.ok
             ]
-            if one.pruned_bytes != one.theory_bytes:
+            if prompt.pruned_bytes != prompt.theory_bytes:
                 faults.append(
-                    f"prompt {number}'s KV cache holds {one.pruned_bytes:,} bytes instead of "
-                    f"{one.theory_bytes:,}"
+                    f"prompt {number}'s KV cache holds {prompt.pruned_bytes:,} bytes instead of "
+                    f"{prompt.theory_bytes:,}"
                 )
         return faults

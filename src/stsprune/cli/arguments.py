@@ -17,14 +17,14 @@ def token_budgets(text: str, tokens: int) -> list[int]:
     """
     from stsprune.selection.budget import kept_tokens, read_budget
 
-    parsed = [read_budget(one.strip()) for one in text.split(",")]
-    return [one if isinstance(one, int) else kept_tokens(one, tokens) for one in parsed]
+    parsed = [read_budget(part.strip()) for part in text.split(",")]
+    return [budget if isinstance(budget, int) else kept_tokens(budget, tokens) for budget in parsed]
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:
     """'1,8' -> (1, 8). Raises InvalidArgumentError."""
     try:
-        return tuple(int(one) for one in text.split(","))
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InvalidArgumentError(
             f"{name} must be whole numbers with commas, got {text!r}"
@@ -49,7 +49,7 @@ def pick_names(text: str, ablations: bool = True) -> list[str]:
     from stsprune.method import methods
 
     if text != "all":
-        return [one.strip() for one in text.split(",")]
+        return [part.strip() for part in text.split(",")]
     return [name for name in methods() if ablations or not is_ablation(name)]
 
 

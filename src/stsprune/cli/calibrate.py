@@ -102,14 +102,14 @@ def _print(found: Calibration) -> None:
     labels = found.accuracy is not None
     columns = ["", "#budget", "#tokens", "#same answer %", "#held out %", "#95 % interval"]
     columns += ["#tokens alike %", "#KL"] + ["#accuracy %"] * labels + ["#time %", "#KV %"]
-    rows = [_row(one, found, labels) for one in found.curve]
+    rows = [_row(point, found, labels) for point in found.curve]
     print_table(f"agreement with unpruned, {found.chosen.search.prompts} prompts", columns, rows)
-    for one in found.refuted:
-        assert one.held_out is not None
+    for point in found.refuted:
+        assert point.held_out is not None
         typer.echo(
-            f"budget {one.method.budget} held on the searched half "
-            f"({100 * one.search.same:.1f} %), not on the other one "
-            f"({100 * one.held_out.same:.1f} %): one step up"
+            f"budget {point.method.budget} held on the searched half "
+            f"({100 * point.search.same:.1f} %), not on the other one "
+            f"({100 * point.held_out.same:.1f} %): one step up"
         )
     held, cost = found.chosen.held_out, found.chosen.cost
     assert held is not None
@@ -131,11 +131,11 @@ def _print(found: Calibration) -> None:
 def _settings(found: Calibration) -> str:
     from dataclasses import fields
 
-    own = type(found.method)(found.method.budget)
+    defaults = type(found.method)(found.method.budget)
     different = [
         f"{f.name} {getattr(found.method, f.name)}"
-        for f in fields(own)
-        if getattr(own, f.name) != getattr(found.method, f.name)
+        for f in fields(defaults)
+        if getattr(defaults, f.name) != getattr(found.method, f.name)
     ]
     return ", ".join(different) or "the defaults"
 

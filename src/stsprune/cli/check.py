@@ -74,9 +74,11 @@ def check(
             attn_implementation=attention,
             layers=layers,
         )
-        for one in asked:
-            check_words(processor, one.question)
-        inputs = [build_inputs(vlm, processor, one.image, one.question) for one in asked]
+        for example in asked:
+            check_words(processor, example.question)
+        inputs = [
+            build_inputs(vlm, processor, example.image, example.question) for example in asked
+        ]
         with answering() as bar:
             bar.start("checking", len(inputs) + ROUNDS)
             found = stsprune.check(vlm, inputs, pruner, rounds=ROUNDS, advance=bar.advance)
@@ -86,7 +88,7 @@ def check(
             "--layers N runs its first layers only, --dtype bfloat16 halves float32"
         ) from error
     if as_json:
-        pictures = [{"name": one.name, "question": one.question} for one in asked]
+        pictures = [{"name": example.name, "question": example.question} for example in asked]
         print_json({"checkpoint": model, "cut_to": layers, "pictures": pictures} | found.as_dict())
     else:
         _print(model, asked, found)
@@ -104,7 +106,7 @@ def _pictures(model: str, files: list[str], question: str | None) -> list[Asked]
     if files:
         return [Asked(file, load_image(file), question or QUESTION) for file in files]
     drawn = scenes(as_drawn=model == EMBEDDED)
-    return [replace(one, question=question) if question else one for one in drawn]
+    return [replace(example, question=question) if question else example for example in drawn]
 
 
 def _print(model: str, asked: list[Asked], found: Check) -> None:
@@ -121,10 +123,10 @@ def _print(model: str, asked: list[Asked], found: Check) -> None:
     typer.echo()
     print_table(
         f"largest difference of a pruned logit, behind the prompt and {found.steps} steps",
-        ["", *(f"#{Path(one.name).name}" for one in asked)],
+        ["", *(f"#{Path(example.name).name}" for example in asked)],
         _differences(found),
     )
-    print_table("size", ["", *(f"#{Path(one.name).name}" for one in asked)], _sizes(found))
+    print_table("size", ["", *(f"#{Path(example.name).name}" for example in asked)], _sizes(found))
     print_table(
         f"time in ms, {found.first_token.pruned.runs} runs each, in turns",
         ["", "#unpruned", "#pruned", "#unpruned / pruned"],
@@ -133,7 +135,7 @@ def _print(model: str, asked: list[Asked], found: Check) -> None:
             _pace("per further token", found.per_token),
         ],
     )
-    for why in dict.fromkeys(f.why for one in found.prompts for f in one.findings if f.why):
+    for why in dict.fromkeys(f.why for prompt in found.prompts for f in prompt.findings if f.why):
         typer.echo(f"does not apply: {why}")
     typer.echo(found.verdict)
 
@@ -141,11 +143,11 @@ def _print(model: str, asked: list[Asked], found: Check) -> None:
 def _differences(found: Check) -> list[list[str]]:
     names = [finding.name for finding in found.prompts[0].findings]
     rows = [
-        [f"to {name}", *(_mark(one.findings[place]) for one in found.prompts)]
+        [f"to {name}", *(_mark(prompt.findings[place]) for prompt in found.prompts)]
         for place, name in enumerate(names)
     ]
-    bars = [f"{one.findings[0].bar:.1e}" for one in found.prompts]
-    noises = [f"{one.noise:.1e}" for one in found.prompts]
+    bars = [f"{prompt.findings[0].bar:.1e}" for prompt in found.prompts]
+    noises = [f"{prompt.noise:.1e}" for prompt in found.prompts]
     return [*rows, ["allowed", *bars], ["noise: unpruned to itself, uncached", *noises]]
 
 
@@ -158,16 +160,16 @@ def _mark(finding: Any) -> str:
 def _sizes(found: Check) -> list[list[str]]:
     prompts = found.prompts
     return [
-        ["visual tokens", *(_sum(one.visual_tokens) for one in prompts)],
-        ["kept, per layer", *(_sum(one.kept) for one in prompts)],
-        ["KV cache, unpruned", *(short_bytes(one.unpruned_bytes) for one in prompts)],
-        ["KV cache, pruned", *(short_bytes(one.pruned_bytes) for one in prompts)],
+        ["visual tokens", *(_sum(prompt.visual_tokens) for prompt in prompts)],
+        ["kept, per layer", *(_sum(prompt.kept) for prompt in prompts)],
+        ["KV cache, unpruned", *(short_bytes(prompt.unpruned_bytes) for prompt in prompts)],
+        ["KV cache, pruned", *(short_bytes(prompt.pruned_bytes) for prompt in prompts)],
         [
             "as the plan says",
             *(
-                f"{short_bytes(one.theory_bytes)} "
-                f"{'✓' if one.theory_bytes == one.pruned_bytes else '✗'}"
-                for one in prompts
+                f"{short_bytes(prompt.theory_bytes)} "
+                f"{'✓' if prompt.theory_bytes == prompt.pruned_bytes else '✗'}"
+                for prompt in prompts
             ),
         ],
     ]

@@ -140,8 +140,8 @@ def _print(document: dict[str, Any]) -> None:
             *([*_name(row), *_percents(row["accuracy"], families)] for row in rows),
         ],
     )
-    for one in document["refused"]:
-        typer.echo(f"{one['name']} at {one['budget']}: {one['reason']}")
+    for cell in document["refused"]:
+        typer.echo(f"{cell['name']} at {cell['budget']}: {cell['reason']}")
 
 
 def _name(row: dict[str, Any]) -> list[str]:

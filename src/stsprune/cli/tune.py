@@ -40,7 +40,7 @@ def tune(
             bar.start(f"round {number + 1} of {rounds(names)}", jobs * setup.questions())
 
         trials = search(out, setup, names, budgets, shape, processes, begin, bar.advance)
-    chosen = {name: best_trial(mine) for name, mine in trials.items()}
+    chosen = {name: best_trial(tried) for name, tried in trials.items()}
     document: dict[str, Any] = {
         **describe(setup),
         "budgets": budgets,
@@ -51,8 +51,8 @@ def tune(
                 **t.settings,
                 "accuracy": {b: round(a, 4) for b, a in t.accuracy.items()},
             }
-            for mine in trials.values()
-            for t in mine
+            for tried in trials.values()
+            for t in tried
         ],
     }
     write_json(out / "tuned.json", document)

@@ -50,27 +50,27 @@ def tower_loss(
     kind = torch.where(owner == -3, -100, kind)
     loss = 0.5 * F.cross_entropy(kinds.flatten(0, 1), kind.flatten(), ignore_index=-100)
 
-    mine = owner >= 0
+    owned = owner >= 0
     index = owner.clamp(min=0)
-    looks = items.gather(1, index[..., None].expand(-1, -1, 3))[mine]
+    looks = items.gather(1, index[..., None].expand(-1, -1, 3))[owned]
     scores: dict[str, Tensor] = {}
     for i, (name, logits) in enumerate(zip(_SIZES, (colour, shape, glyph), strict=True)):
         weight = 0.5 if name == "colour" else 1.0
-        loss = loss + weight * F.cross_entropy(logits[mine], looks[:, i])
-        scores[name] = (logits[mine].argmax(-1) == looks[:, i]).float().mean()
+        loss = loss + weight * F.cross_entropy(logits[owned], looks[:, i])
+        scores[name] = (logits[owned].argmax(-1) == looks[:, i]).float().mean()
 
     side = int(owner.shape[1] ** 0.5)
     line = (torch.arange(side, device=owner.device) + 0.5) / side
     cells = torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)  # x, y
     middle = batch["place"].float().gather(1, index[..., None].expand(-1, -1, 2))
     away = (middle - cells) * side  # in patches
-    loss = loss + 0.2 * F.smooth_l1_loss(offset[mine], away[mine])
-    holds = mine & (away.abs().amax(-1) <= 0.5)
+    loss = loss + 0.2 * F.smooth_l1_loss(offset[owned], away[owned])
+    holds = owned & (away.abs().amax(-1) <= 0.5)
     loss = loss + F.binary_cross_entropy_with_logits(centre.squeeze(-1), holds.float())
     empty = owner == -1
     grounds = batch["texture"].long()[:, None].expand_as(owner)
     loss = loss + 0.2 * F.cross_entropy(texture[empty], grounds[empty])
-    scores["centre"] = ((centre.squeeze(-1) > 0) == holds)[mine].float().mean()
+    scores["centre"] = ((centre.squeeze(-1) > 0) == holds)[owned].float().mean()
     scores["texture"] = (texture[empty].argmax(-1) == grounds[empty]).float().mean()
 
     present = torch.zeros(len(owner), sum(_SIZES.values()), device=owner.device)

@@ -137,7 +137,7 @@ class _Part:
     def of(self, value: Any) -> Any:
         """Cut whatever has an axis of tokens, inside tuples too; the batch is the axis before."""
         if isinstance(value, (tuple, list)):
-            return type(value)(self.of(one) for one in value)
+            return type(value)(self.of(item) for item in value)
         if not isinstance(value, Tensor) or self.width not in value.shape:
             return value
         # Never the first of several axes where another one fits: that is the batch.

@@ -46,12 +46,12 @@ class Encoding:
         """Put the wrappers on; `undo` takes them off."""
         for modality in self.family.modalities:
             name = f"get_{modality}_features"
-            own = self.inner.__dict__.get(name)
+            before = self.inner.__dict__.get(name)
             self.inner.__dict__[name] = self._noting(getattr(self.inner, name))
-            if own is None:
+            if before is None:
                 undo.callback(self.inner.__dict__.pop, name)
             else:
-                undo.callback(self.inner.__dict__.__setitem__, name, own)
+                undo.callback(self.inner.__dict__.__setitem__, name, before)
 
     def seen(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Per modality of a call, what its encoder is told about the images (videos)."""

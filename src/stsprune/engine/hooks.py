@@ -84,7 +84,7 @@ class Hooks:
 
     def _guard_generate(self, undo: ExitStack) -> None:
         original = self.model.generate
-        own = self.model.__dict__.get("generate")
+        before = self.model.__dict__.get("generate")
 
         @functools.wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
@@ -93,10 +93,10 @@ class Hooks:
             return original(*args, **kwargs)
 
         self.model.__dict__["generate"] = generate
-        if own is None:
+        if before is None:
             undo.callback(self.model.__dict__.pop, "generate")
         else:
-            undo.callback(self.model.__dict__.__setitem__, "generate", own)
+            undo.callback(self.model.__dict__.__setitem__, "generate", before)
 
     def _outer(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         check_model(self.model)

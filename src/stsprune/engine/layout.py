@@ -87,8 +87,8 @@ def read_ids(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Ids
             "at the prompt (no chunked prefill, no ready-made 4-D mask, no cache of another "
             f"length), got {list(attention_mask.shape)}"
         )
-    mine = attention_mask[:, -length:]
-    both = torch.stack((input_ids, mine.to(input_ids))).cpu()
+    mask = attention_mask[:, -length:]
+    both = torch.stack((input_ids, mask.to(input_ids))).cpu()
     valid = both[1] != 0
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise UnsupportedModeError(
@@ -113,19 +113,19 @@ def lay_out(
         shapes = _repeated(list(shapes), rows, batch, modality)
         start = 0
         for shape in shapes:
-            row, own = rows[start : start + shape.length], columns[start : start + shape.length]
+            row, places = rows[start : start + shape.length], columns[start : start + shape.length]
             if row[0] != row[-1]:
                 raise InvalidArgumentError(
                     f"input_ids must hold each {modality}'s tokens within one prompt"
                 )
             start += shape.length
             number = int(row[0])
-            found.append((number, int(own[0]), shape, own[shape.offsets()]))
-            last[number] = max(last[number], int(own[-1]))
-    found.sort(key=lambda one: one[:2])
+            found.append((number, int(places[0]), shape, places[shape.offsets()]))
+            last[number] = max(last[number], int(places[-1]))
+    found.sort(key=lambda entry: entry[:2])
     visual = torch.zeros(batch, length, dtype=torch.bool)
-    for number, _, _, mine in found:
-        visual[number, mine] = True
+    for number, _, _, places in found:
+        visual[number, places] = True
     layout = Layout(
         [],
         [shape for _, _, shape, _ in found],

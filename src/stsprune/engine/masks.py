@@ -148,8 +148,8 @@ def patterned_mask(
         allowed = allowed & (k > q - window)
     # A block lies over whatever else the layer masks, windows too, as in transformers.
     if queries.blocks is not None and keys.blocks is not None:
-        mine = queries.blocks[:, :, None]
-        allowed = allowed | ((mine == keys.blocks[:, None, :]) & (mine >= 0))
+        blocks = queries.blocks[:, :, None]
+        allowed = allowed | ((blocks == keys.blocks[:, None, :]) & (blocks >= 0))
     if keys.valid is not None:
         allowed = allowed & keys.valid[:, None, :]
     if keys.veiled is not None:

@@ -62,7 +62,7 @@ def masked_logits(
 def _masking(seen: Tensor) -> Any:
     """Take what may not be seen (bool [B, W, W]) out of a layer's own mask."""
     width = seen.shape[1]
-    own = torch.eye(width, dtype=torch.bool, device=seen.device)
+    diagonal = torch.eye(width, dtype=torch.bool, device=seen.device)
 
     def replace(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         mask, hidden = kwargs["attention_mask"], args[0]
@@ -70,7 +70,7 @@ def _masking(seen: Tensor) -> Any:
             allowed = unmasked(module, seen)[None, None]
         else:
             allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-        allowed = allowed & seen[:, None] | own
+        allowed = allowed & seen[:, None] | diagonal
         lowest = torch.finfo(hidden.dtype).min
         fresh = torch.where(allowed, hidden.new_zeros(()), lowest)
         return args, kwargs | {"attention_mask": fresh}

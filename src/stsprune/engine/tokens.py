@@ -100,7 +100,7 @@ def taken(part: Any, index: Tensor) -> Any:
         return None
     if isinstance(part, Tensor):
         return take_rows(part, index)
-    return tuple(taken(one, index) for one in part)
+    return tuple(taken(table, index) for table in part)
 
 
 def take_rows(table: Tensor, index: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ class Unpruned:
     def merged(self, hidden: Tensor, layer: int) -> Tensor:
         """The layer's input [B, W, Dim]: kept tokens go on as what a merge before it made."""
         changes = [
-            (image.row, own[stage.kept], stage.merged)
-            for image, own in zip(self.trace.images, self.columns, strict=True)
+            (image.row, columns[stage.kept], stage.merged)
+            for image, columns in zip(self.trace.images, self.columns, strict=True)
             for stage in image.stages
             if stage.layer == layer - 1 and stage.merged is not None
         ]
@@ -103,7 +103,7 @@ def unpruned(
     given.setdefault("attention_mask", torch.ones_like(ids))
     if family.rotary_axes > 1 and "position_ids" not in inputs:
         given["position_ids"] = _axes_positions(family, inner, inputs, steps)
-    marks = {kind: prompt == one for kind, one in family.token_ids(model).items()}
+    marks = {kind: prompt == token for kind, token in family.token_ids(model).items()}
     depth = len(layers)
     return Unpruned(
         model,
@@ -114,7 +114,7 @@ def unpruned(
         trace,
         visual_columns(marks, trace),
         dropped_columns(marks, trace, depth),
-        [(start, dropped_columns(marks, one, depth)) for start, one in questions],
+        [(start, dropped_columns(marks, columns, depth)) for start, columns in questions],
     )
 
 
@@ -128,8 +128,8 @@ def visual_columns(marks: Mapping[str, Tensor], trace: Trace) -> list[Tensor]:
     for image in trace.images:
         kind = "video" if image.visual.video else "image"
         start = used.get((image.row, kind), 0)
-        mine = marks[kind][image.row].nonzero().flatten()
-        found.append(mine[start + image.visual.offsets().to(mine.device)])
+        places = marks[kind][image.row].nonzero().flatten()
+        found.append(places[start + image.visual.offsets().to(places.device)])
         used[image.row, kind] = start + image.visual.length
     return found
 

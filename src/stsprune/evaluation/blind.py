@@ -46,7 +46,7 @@ class Blind:
 
     def answers(self, asked: Sequence[Question]) -> list[str]:
         """One guess per question."""
-        return [self.texts.get(one.text, self.families[one.family]) for one in asked]
+        return [self.texts.get(question.text, self.families[question.family]) for question in asked]
 
     def document(self) -> dict[str, Any]:
         """What `shipped` reads."""

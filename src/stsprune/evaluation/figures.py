@@ -29,8 +29,8 @@ def structure_figures(features: Tensor, kept: Tensor, grid: tuple[int, int]) -> 
     normalised singular values (Roy and Vetterli, 2007) of the kept unit features, one per row.
     """
     count = kept.shape[1]
-    own = features.gather(1, kept[..., None].expand(-1, -1, features.shape[-1]))
-    gram = cosines(own)
+    chosen = features.gather(1, kept[..., None].expand(-1, -1, features.shape[-1]))
+    gram = cosines(chosen)
     singular = torch.linalg.eigvalsh(gram.double()).clamp_min(0).sqrt()
     share = singular / singular.sum(-1, keepdim=True)
     rank = torch.special.entr(share).sum(-1).exp().float()
@@ -58,12 +58,12 @@ def coverage_figures(
     depends on.
     """
     out: dict[str, list[float | None]] = {"covered": [], "recall": [], "found": []}
-    for mine, all_objects, wanted in zip(kept, objects, asked, strict=True):
-        seen = [bool(one & mine) for one in all_objects if one]
+    for cells, all_objects, wanted in zip(kept, objects, asked, strict=True):
+        seen = [bool(owner & cells) for owner in all_objects if owner]
         out["covered"].append(sum(seen) / len(seen) if seen else None)
-        out["recall"].append(len(wanted & mine) / len(wanted) if wanted else None)
-        owners = [one for one in all_objects if one and one <= wanted]
-        hit = all(one & mine for one in owners)
+        out["recall"].append(len(wanted & cells) / len(wanted) if wanted else None)
+        owners = [owner for owner in all_objects if owner and owner <= wanted]
+        hit = all(owner & cells for owner in owners)
         out["found"].append(float(hit) if owners else None)
     return out
 

@@ -56,7 +56,7 @@ def gallery(
     items = load_items(setup.split, min(setup.scenes, 8))
     walls = []
     for family in SHOWN:
-        item = next((one for one in items if one.question.family == family), None)
+        item = next((candidate for candidate in items if candidate.question.family == family), None)
         if item is None:
             continue
         inputs = encode(processor, [item])

@@ -81,10 +81,10 @@ def make_jobs(
             raise InvalidArgumentError(f"{label} must list different values, got {values}")
     jobs, refused = [Job.unpruned()], []
     for name in names:
-        own = dict((settings or {}).get(name, {}))
+        chosen = dict((settings or {}).get(name, {}))
         for budget in budgets:
             try:
-                made = known[name](budget, **own)
+                made = known[name](budget, **chosen)
                 made.plan(tokens, depth)
             except InvalidArgumentError as error:
                 refused.append(Refused(name, budget, str(error)))
@@ -93,5 +93,5 @@ def make_jobs(
                 jobs.append(Job(name, budget, made))
                 continue
             for seed in range(seeds):
-                jobs.append(Job(name, budget, known[name](budget, **own | {"seed": seed}), seed))
+                jobs.append(Job(name, budget, known[name](budget, **chosen | {"seed": seed}), seed))
     return jobs, refused

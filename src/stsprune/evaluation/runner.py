@@ -92,8 +92,8 @@ def open_folder(folder: Path, setup: Setup) -> None:
 
     Raises InvalidArgumentError where the folder holds another run's results: they are not mixed.
     """
-    mine = describe(setup)
-    del mine["scenes"]  # a run may grow
+    present = describe(setup)
+    del present["scenes"]  # a run may grow
     header = folder / HEADER
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"out must be a folder, got the file {str(folder)!r}")
@@ -108,7 +108,7 @@ def open_folder(folder: Path, setup: Setup) -> None:
             ("positions", f"positions={theirs.get('positions')!r}"),
             ("figures", "another command"),
         ):
-            if theirs.get(name) != mine[name]:
+            if theirs.get(name) != present[name]:
                 raise InvalidArgumentError(
                     f"out must be an empty folder or one of the same run: {str(folder)!r} holds "
                     f"results of {what}; choose another folder or delete it"
@@ -116,7 +116,7 @@ def open_folder(folder: Path, setup: Setup) -> None:
     elif (folder / "shards").exists():
         raise InvalidArgumentError(f"out must be an empty folder: {str(header)!r} is missing")
     else:
-        write_json(header, mine)
+        write_json(header, present)
 
 
 def shard_path(folder: Path, first: int, count: int) -> Path:
@@ -163,8 +163,8 @@ def run(
     todo = missing(folder, setup, jobs)
     if processes == 1 or len(todo) < 2:
         worker = _Worker(str(folder), setup, advance)
-        for first, count, mine in todo:
-            worker.answer(first, count, mine)
+        for first, count, names in todo:
+            worker.answer(first, count, names)
         return
     spawn = multiprocessing.get_context("spawn")
     counter = spawn.Value("l", 0)
@@ -173,7 +173,7 @@ def run(
     )
     seen = 0
     try:
-        waiting: set[Future[None]] = {pool.submit(_answer, *one) for one in todo}
+        waiting: set[Future[None]] = {pool.submit(_answer, *work) for work in todo}
         while waiting:
             done, waiting = wait(waiting, timeout=0.3, return_when=FIRST_COMPLETED)
             for future in done:

@@ -92,7 +92,7 @@ def answer_shard(
     """
     scenes = list(dict.fromkeys(id(item.scene) for item in items))
     shown = [scenes.index(id(item.scene)) for item in items]
-    pictures = [next(i for i in items if id(i.scene) == one) for one in scenes]
+    pictures = [next(i for i in items if id(i.scene) == scene) for scene in scenes]
     pixels = encode(processor, pictures).to(model.device)["pixel_values"]
     with prune(model, AttentionOnly(1.0)):
         encoded = model.model.get_image_features(pixel_values=pixels)
@@ -161,8 +161,8 @@ def _kept(
     early = [number for number, stage in enumerate(stages) if stage.layer < depth // 2]
     for name, number in (("first", 0), ("middle", max(early, default=0))):
         kept = torch.stack([image.stages[number].kept for image in trace.images])
-        own = torch.cat((torch.tensor(shown)[:, None], kept), 1)
-        sets, places = own.unique(dim=0, return_inverse=True)  # questions share what is kept
+        columns = torch.cat((torch.tensor(shown)[:, None], kept), 1)
+        sets, places = columns.unique(dim=0, return_inverse=True)  # questions share what is kept
         of_sets = structure_figures(features[sets[:, 0]], sets[:, 1:], grid)
         figures: dict[str, Any] = {key: _rounded(value[places]) for key, value in of_sets.items()}
         figures |= coverage_figures([set(k.tolist()) for k in kept], objects, asked)

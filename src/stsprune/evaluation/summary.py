@@ -51,8 +51,8 @@ def summarise(
         part = load_items(setup.split, count, start=first)
         items += part
         shard = read_shard(shard_path(folder, first, count))
-        for stored, mine in records.items():
-            mine.append(shard[stored])
+        for stored, parts in records.items():
+            parts.append(shard[stored])
     names = [name for name in FAMILIES if any(i.question.family == name for i in items)]
     judge = _Judge(items, names)
     config, length = _text_config(), _text_length(items)
@@ -78,7 +78,7 @@ def summarise(
         "budgets": sorted({job.budget for job in jobs if job.budget is not None}, reverse=True),
         "blind": judge.accuracy(judge.marks(Blind.shipped().answers([i.question for i in items]))),
         "rows": rows,
-        "refused": [asdict(one) for one in refused],
+        "refused": [asdict(values) for values in refused],
     }
 
 
@@ -102,7 +102,7 @@ class _Judge:
         return {
             OVERALL: self._interval(marks, groups),
             "all": self._interval(marks, [range(len(marks))]),
-            **{name: self._interval(marks, [mine]) for name, mine in self.families.items()},
+            **{name: self._interval(marks, [parts]) for name, parts in self.families.items()},
         }
 
     def _interval(self, marks: Sequence[float], groups: Sequence[Sequence[int]]) -> list[float]:
@@ -129,28 +129,29 @@ def _row(
     text: float,
 ) -> dict[str, Any]:
     job, count = runs[0], len(judge.wanted)
-    answers = [_joined(mine, "answer") for mine in records]
+    answers = [_joined(parts, "answer") for parts in records]
     marks = [judge.marks(given) for given in answers]
-    mean = [fmean(one[n] for one in marks) for n in range(count)]
+    mean = [fmean(values[n] for values in marks) for n in range(count)]
     same = [[a == b for a, b in zip(given, unpruned, strict=True)] for given in answers]
-    seconds = [sum(part["seconds"] for part in mine) for mine in records]
+    seconds = [sum(part["seconds"] for part in parts) for parts in records]
     row: dict[str, Any] = {
         "name": job.name,
         "budget": job.budget,
         "runs": len(runs),
         "settings": {} if job.method is None else _settings(job.method),
         "accuracy": judge.accuracy(mean),
-        "agreement": fmean(fmean(one) for one in same),
-        "kl": fmean(fmean(_joined(mine, "kl")) for mine in records),
+        "agreement": fmean(fmean(values) for values in same),
+        "kl": fmean(fmean(_joined(parts, "kl")) for parts in records),
         "seconds": fmean(seconds) / count,
-        "selection": fmean(sum(p.get("selection", 0.0) for p in mine) for mine in records) / count,
+        "selection": fmean(sum(p.get("selection", 0.0) for p in parts) for parts in records)
+        / count,
         **_cost(job, text_config, shape, text),
         "right": marks[0],
     }
     for stage in ("first", "middle"):
         if stage in records[0][0]:
             row[stage] = {
-                name: _mean_figure([part[stage][name] for mine in records for part in mine])
+                name: _mean_figure([part[stage][name] for parts in records for part in parts])
                 for name in FIGURES
             }
             row[stage]["kept"] = records[0][0][stage]["kept"]
@@ -180,9 +181,9 @@ def _cost(job: Job, config: Any, shape: tuple[int, int], text: float) -> dict[st
 
 def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
     for budget in {row["budget"] for row in rows if row["budget"] is not None}:
-        mine = [row for row in rows if row["budget"] == budget]
-        main = [row for row in mine if row["name"] == MAIN]
-        others = [row for row in mine if row["name"] != MAIN]
+        parts = [row for row in rows if row["budget"] == budget]
+        main = [row for row in parts if row["name"] == MAIN]
+        others = [row for row in parts if row["name"] != MAIN]
         if not main or not others:
             continue
         everything = range(len(main[0]["right"]))

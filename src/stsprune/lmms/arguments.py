@@ -76,19 +76,19 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     return arguments
 
 
-def _from_recipe(own: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _from_recipe(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe says. Raises InvalidArgumentError where it is said again beside it."""
-    beside = [*(["method"] if "method" in own else []), *settings]
+    beside = [*(["method"] if "method" in given else []), *settings]
     if beside:
         raise InvalidArgumentError(f"{beside[0]} must not be given with recipe, which has its own")
-    if not isinstance(own.get("any_model", False), bool):
-        raise InvalidArgumentError(f"any_model must be True or False, got {own['any_model']!r}")
-    recipe = read_recipe(str(own["recipe"]))
+    if not isinstance(given.get("any_model", False), bool):
+        raise InvalidArgumentError(f"any_model must be True or False, got {given['any_model']!r}")
+    recipe = read_recipe(str(given["recipe"]))
     recipe.warn_versions()
     return {
         "recipe": recipe,
         "method": recipe.method,
-        "positions": own.get("positions", recipe.positions),
+        "positions": given.get("positions", recipe.positions),
     }
 
 

@@ -31,7 +31,7 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
     if method is not None:
         check_fit(method, model, processor, arguments.positions)
     device = arguments.device or _own_device()
-    model, own = load_checkpoint(
+    model, loaded = load_checkpoint(
         name,
         device=device,
         dtype=arguments.dtype,
@@ -39,7 +39,7 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
     )
     if arguments.recipe is not None and not arguments.any_model:
         arguments.recipe.check_model(model)
-    processor = processor or own
+    processor = processor or loaded
     processor.tokenizer.padding_side = "left"  # generation goes on at the right
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

@@ -53,13 +53,15 @@ class StsPrune(lmms):
         The base class would pass both and fail with a TypeError.
         """
         try:
-            own = simple_parse_args_string(arg_string)
+            given = simple_parse_args_string(arg_string)
         except ValueError:
             raise InvalidArgumentError(
                 f"model_args must be name=value,name=value, got {arg_string!r}"
             ) from None
-        beside = {name: one for name, one in (additional_config or {}).items() if one is not None}
-        return cls(**(beside | own))
+        beside = {
+            name: value for name, value in (additional_config or {}).items() if value is not None
+        }
+        return cls(**(beside | given))
 
     @property
     def device(self) -> torch.device:

@@ -148,10 +148,10 @@ class Swapped(STS):
         tokens = scores.shape[1]
         pool = top_indices(scores, min(tokens, round(self.pool * attention.keep)))
         features = attention.features
-        own = features.gather(1, pool[..., None].expand(-1, -1, features.shape[-1]))
+        pooled = features.gather(1, pool[..., None].expand(-1, -1, features.shape[-1]))
         places = attention.positions[attention.kept.gather(1, pool)]
         order = repulsion(
-            own,
+            pooled,
             places,
             attention.keep,
             space=self.space,

@@ -74,8 +74,8 @@ class Dart(Method):
             if not quota:
                 continue
             apart = cosine[:, number].masked_fill(~free, torch.inf)
-            mine = apart.sort(dim=-1, stable=True).indices[:, :quota]
-            order.scatter_(1, mine, float(-taken))
-            free = free.scatter(1, mine, False)
+            nearest = apart.sort(dim=-1, stable=True).indices[:, :quota]
+            order.scatter_(1, nearest, float(-taken))
+            free = free.scatter(1, nearest, False)
             left, taken = left - quota, taken + 1
         return order

@@ -28,8 +28,8 @@ class Grid(Method):
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """The lattice, the same for every image."""
         images, tokens, _ = visual.features.shape
-        one = len(visual.grid) == 2 and math.prod(visual.grid) == tokens
-        cells = _lattice(*visual.grid, keep) if one else _evenly(tokens, keep)
+        single = len(visual.grid) == 2 and math.prod(visual.grid) == tokens
+        cells = _lattice(*visual.grid, keep) if single else _evenly(tokens, keep)
         return upload(cells, visual.features.device).expand(images, -1)
 
 

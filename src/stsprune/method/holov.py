@@ -99,8 +99,8 @@ def _variance(unit: Tensor, real: Tensor) -> Tensor:
     unit [I, crops, size, Dim]; real [crops, size].
     """
     size = unit.shape[2]
-    own = torch.eye(size, dtype=torch.bool, device=unit.device)
-    others = real[:, None] & real[..., None] & ~own
+    diagonal = torch.eye(size, dtype=torch.bool, device=unit.device)
+    others = real[:, None] & real[..., None] & ~diagonal
     cosine = (unit @ unit.transpose(-1, -2)) * others
     count = others.sum(-1).clamp_min(1)
     mean = cosine.sum(-1) / count

@@ -22,7 +22,7 @@ def scoring_layer(layer: int, depth: int, scoring: Sequence[int]) -> int:
             "semantics must be off (a method with a structure stage only): the model has no "
             "attention layer with another layer behind it"
         )
-    return max((one for one in scoring if one <= layer), default=scoring[0])
+    return max((candidate for candidate in scoring if candidate <= layer), default=scoring[0])
 
 
 def moved_stages(plan: Plan, tokens: int, depth: int, scoring: Sequence[int]) -> Plan:

@@ -72,8 +72,8 @@ class Sieve(Method):
         for step in range(attention.keep):
             chosen = worth.argmax(1, keepdim=True)
             order = order.scatter(1, chosen, float(-step))
-            own = unit.gather(1, chosen[..., None].expand(-1, -1, unit.shape[2]))
-            fresh = 1 - (unit @ own.transpose(1, 2))[..., 0] ** 2
+            directions = unit.gather(1, chosen[..., None].expand(-1, -1, unit.shape[2]))
+            fresh = 1 - (unit @ directions.transpose(1, 2))[..., 0] ** 2
             worth = (worth + fresh.clamp_min(SMALL).log()).scatter(1, chosen, -torch.inf)
         return order
 

@@ -19,8 +19,8 @@ def max_min(distances: Tensor, keep: int) -> Tensor:
     distances [I, N, N]. The first token has the largest distance to its nearest neighbour; each
     next one maximises min_{i in S} D_ij (Alvar et al., DivPrune, 2503.02175, algorithm 1).
     """
-    own = torch.eye(distances.shape[-1], dtype=torch.bool, device=distances.device)
-    chosen = distances.masked_fill(own, torch.inf).amin(-1).argmax(-1, keepdim=True)
+    diagonal = torch.eye(distances.shape[-1], dtype=torch.bool, device=distances.device)
+    chosen = distances.masked_fill(diagonal, torch.inf).amin(-1).argmax(-1, keepdim=True)
     kept = [chosen]
     nearest = torch.full_like(distances[:, 0], torch.inf)
     for _ in range(keep - 1):

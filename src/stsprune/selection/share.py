@@ -19,7 +19,7 @@ def share_budget(features: Sequence[Tensor], total: int) -> list[int]:
     that a plain or repeated image gets few. Every image gets at least one. The counts go to the
     host: one synchronisation. Raises InvalidArgumentError.
     """
-    sizes = [len(one) for one in features]
+    sizes = [len(rows) for rows in features]
     if total < len(sizes):
         raise InvalidArgumentError(
             f"budget_total must be at least {len(sizes)}, one token per image of the prompt, "

@@ -41,11 +41,11 @@ def choose(
     how: dict[str, Any] = {"space": space, "exponent": exponent, "eps": eps}
     out: list[Tensor] = [torch.empty(0)] * len(features)
     for visual in dict.fromkeys(visuals):
-        mine = [i for i, other in enumerate(visuals) if other == visual]
-        device = features[mine[0]].device
+        group = [i for i, other in enumerate(visuals) if other == visual]
+        device = features[group[0]].device
         offsets = visual.offsets().to(device)
         keep = kept_tokens(budget, visual.tokens)
-        tokens = torch.stack([features[i][offsets] for i in mine]).float()
+        tokens = torch.stack([features[i][offsets] for i in group]).float()
         places = visual.positions().to(device)
         if texts is None:
             chosen = repulsion(tokens, places, keep, **how)
@@ -55,13 +55,13 @@ def choose(
             chosen = torch.cat(
                 [
                     _asked(tokens[row], spread[row], texts[i].float(), keep)
-                    for row, i in enumerate(mine)
+                    for row, i in enumerate(group)
                 ]
             )
-        stays = torch.ones(len(mine), visual.length, dtype=torch.bool, device=device)
+        stays = torch.ones(len(group), visual.length, dtype=torch.bool, device=device)
         stays[:, offsets] = False
         stays.scatter_(1, offsets[chosen], True)
-        for row, i in enumerate(mine):
+        for row, i in enumerate(group):
             out[i] = stays[row].nonzero()[:, 0]
     return out
 

@@ -81,18 +81,18 @@ class PrunedModel:
         self, input_tokens: list[int], mm_features: list[Any]
     ) -> tuple[Tensor, int]:
         """See vLLM; images hold the marks of `positions`."""
-        features = sorted(mm_features, key=lambda one: one.mm_position.offset)
+        features = sorted(mm_features, key=lambda feature: feature.mm_position.offset)
         gaps, moved = [], []
         added = 0
-        for one in features:
-            place = one.mm_position
+        for feature in features:
+            place = feature.mm_position
             position = replace(place, offset=place.offset + added)
-            if one.modality == "image":
-                gap = self._gap(one)
+            if feature.modality == "image":
+                gap = self._gap(feature)
                 gaps.append(gap)
                 added += gap.length - gap.kept
                 position = replace(position, length=place.length + gap.length - gap.kept)
-            moved.append(replace(one, mm_position=position))
+            moved.append(replace(feature, mm_position=position))
         whole, index = stretch(input_tokens, gaps)
         return marked(self._unpruned_positions(whole, moved), index, gaps)
 
@@ -100,7 +100,7 @@ class PrunedModel:
         place = feature.mm_position
         kept = place.get_num_embeds()
         first = 0 if place.is_embed is None else int(place.is_embed.int().argmax())
-        item = {name: one.data for name, one in (feature.data or {}).items()}
+        item = {name: field.data for name, field in (feature.data or {}).items()}
         visual = self.family.pruned_visual(self.config, item, kept, self.settings.budget)
         return Gap(place.offset + first, kept, visual.length)
 

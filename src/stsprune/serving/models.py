@@ -47,7 +47,7 @@ def _served(processor: type) -> Any:
     def complete(model: Any) -> Any:
         model.family = SERVED[model.__name__.removeprefix("Pruned")]
         model.settings = read_settings(os.environ)
-        own = type(
+        subclass = type(
             f"Pruned{processor.__name__}",
             (PrunedProcessor, processor),
             {"family": model.family, "settings": model.settings},
@@ -55,7 +55,7 @@ def _served(processor: type) -> Any:
         # The parent's own, found as an attribute: how it reads images and makes dummy ones.
         parts = model._processor_factory
         return MULTIMODAL_REGISTRY.register_processor(
-            own, info=parts.info, dummy_inputs=parts.dummy_inputs
+            subclass, info=parts.info, dummy_inputs=parts.dummy_inputs
         )(model)
 
     return complete

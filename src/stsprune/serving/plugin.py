@@ -54,7 +54,7 @@ def register() -> None:
 
 def check_version(version: str) -> None:
     """Raises UnsupportedModeError for a version that is not one of `VERSIONS`."""
-    if not any(version == one or version.startswith(one + ".") for one in VERSIONS):
+    if not any(version == known or version.startswith(known + ".") for known in VERSIONS):
         raise UnsupportedModeError(
             f"stsprune prunes with vLLM {' or '.join(VERSIONS)}, got {version}: install "
             f"vllm=={VERSIONS[-1]}.0, or unset {BUDGET} to serve unpruned"

@@ -54,8 +54,8 @@ def marked(full: Tensor, index: Tensor, gaps: Sequence[Gap]) -> tuple[Tensor, in
     """
     positions = full[:, index].clone()
     for gap in gaps:
-        own = slice(gap.start, gap.start + gap.kept)
-        positions[:, own] = -1 - positions[:, own]
+        span = slice(gap.start, gap.start + gap.kept)
+        positions[:, span] = -1 - positions[:, span]
     return positions, int(full.max()) + 1 - len(index)
 
 

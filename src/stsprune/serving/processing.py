@@ -58,8 +58,8 @@ class PrunedProcessor:
         algorithm = self.info.ctx.get_mm_config().mm_hasher_algorithm
         if "image" in hashes:
             hashes["image"] = [
-                MultiModalHasher.hash_kwargs(algorithm, mm_hash=one, **more)
-                for one in hashes["image"]
+                MultiModalHasher.hash_kwargs(algorithm, mm_hash=digest, **more)
+                for digest in hashes["image"]
             ]
         return hashes
 
@@ -98,7 +98,7 @@ class PrunedProcessor:
             if not isinstance(content, PromptUpdateDetails):
                 content = PromptUpdateDetails.from_seq(content)
             length = content.full.count(image)
-            item = {name: one.data for name, one in out_mm_kwargs["image"][number].items()}
+            item = {name: field.data for name, field in out_mm_kwargs["image"][number].items()}
             visual = self.family.visual(config, item, length)
             dropped = length - kept_length(visual, self.settings.budget)
             return PrunedDetails(without(content.full, image, dropped), content.is_embed, dropped)
@@ -111,7 +111,7 @@ class PrunedProcessor:
         )
         if not self.settings.compact:
             images: Mapping[str, Any] = mm_res.prompt_updates
-            dropped = sum(one[0].content.dropped for one in images.get("image", ()))
+            dropped = sum(item[0].content.dropped for item in images.get("image", ()))
             limit = position_limit(self.info.ctx.model_config, self.family.axes)
             if len(ids) + dropped > limit:
                 raise InvalidArgumentError(

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 def text_behind(prompt: Sequence[int], image: int) -> tuple[int, ...]:
     """The prompt's tokens behind its last image; all of them where it ends with the image."""
-    last = max((place for place, one in enumerate(prompt) if one == image), default=-1)
-    return tuple(prompt[last + 1 :]) or tuple(one for one in prompt if one != image)
+    last = max((place for place, token in enumerate(prompt) if token == image), default=-1)
+    return tuple(prompt[last + 1 :]) or tuple(token for token in prompt if token != image)
 
 
 def without(tokens: Sequence[int], image: int, dropped: int) -> list[int]:
     """`tokens` without their last `dropped` placeholders."""
-    left = sum(one == image for one in tokens) - dropped
+    left = sum(token == image for token in tokens) - dropped
     out = []
-    for one in tokens:
-        if one == image:
+    for token in tokens:
+        if token == image:
             left -= 1
             if left < 0:
                 continue
-        out.append(one)
+        out.append(token)
     return out

@@ -51,8 +51,8 @@ class Settings:
     def tag(self) -> str:
         """Tells caches of differently pruned images apart."""
         repulsion = (self.space, self.exponent, self.eps)
-        own = "" if repulsion == (SPACE, EXPONENT, EPS) else f"-{repulsion}"
-        return f"stsprune-{self.budget}-{self.compact}-{self.semantics}{own}"
+        suffix = "" if repulsion == (SPACE, EXPONENT, EPS) else f"-{repulsion}"
+        return f"stsprune-{self.budget}-{self.compact}-{self.semantics}{suffix}"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings | None:

@@ -90,10 +90,10 @@ def _draw(document: dict[str, Any], theme: Theme) -> Any:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     curve, chosen, target = document["curve"], document["chosen"], document["target"]
-    tokens = [one["search"]["visual"] for one in curve]
+    tokens = [point["search"]["visual"] for point in curve]
     red, _, teal, blue = theme.hues[:4]
-    same = [100 * one["search"]["same"] for one in curve]
-    alike = [100 * one["search"]["tokens"] for one in curve]
+    same = [100 * point["search"]["same"] for point in curve]
+    alike = [100 * point["search"]["tokens"] for point in curve]
     left.plot(tokens, alike, color=teal, lw=1.4, marker="s", ms=3.5, label="tokens alike")
     left.plot(tokens, same, color=red, lw=2.2, marker="o", ms=4.5, label="same answer")
     left.axhline(100 * target, color=theme.soft, lw=1, ls=(0, (4, 3)))
@@ -124,15 +124,15 @@ def _draw(document: dict[str, Any], theme: Theme) -> Any:
     )
     left.set_ylim(max(0, min(same) - 2), 100.8)
     left.set(title="Agreement with unpruned, %")
-    costs = [one for one in curve if one["cost"]]
-    places = [one["search"]["visual"] for one in costs]
+    costs = [point for point in curve if point["cost"]]
+    places = [point["search"]["visual"] for point in costs]
     for key, hue, mark, label in (
         ("time", blue, "o", "time to first token"),
         ("kv", teal, "s", "KV cache"),
     ):
         right.plot(
             places,
-            [100 * one["cost"][key] for one in costs],
+            [100 * point["cost"][key] for point in costs],
             color=hue,
             lw=2,
             marker=mark,
@@ -168,13 +168,13 @@ def _table(document: dict[str, Any]) -> str:
         "KV cache %",
     ] + ["accuracy %"] * labels
     rows = []
-    marked = [("", one) for one in document["curve"]]
-    marked += [("before the search: ", one) for one in document["tried"]]
-    for mark, one in marked:
-        seen, held, cost = one["search"], one["held_out"], one["cost"]
-        first = f"{mark}{one['budget']}"
+    marked = [("", point) for point in document["curve"]]
+    marked += [("before the search: ", point) for point in document["tried"]]
+    for mark, point in marked:
+        seen, held, cost = point["search"], point["held_out"], point["cost"]
+        first = f"{mark}{point['budget']}"
         first += (
-            " (chosen)" if repr(one["settings"]) == repr(document["chosen"]["settings"]) else ""
+            " (chosen)" if repr(point["settings"]) == repr(document["chosen"]["settings"]) else ""
         )
         row = [
             first,
@@ -189,11 +189,11 @@ def _table(document: dict[str, Any]) -> str:
         ]
         rows.append(row + [_maybe(seen["accuracy"])] * labels)
     said = [
-        f"Budget {one['budget']} met the target on the searched half "
-        f"({_percent(one['search']['same'])}) and not on the other one "
-        f"({_percent(one['held_out']['same'])}): the choice went one step up."
-        for one in document["refuted"]
-        if one["held_out"]
+        f"Budget {point['budget']} met the target on the searched half "
+        f"({_percent(point['search']['same'])}) and not on the other one "
+        f"({_percent(point['held_out']['same'])}): the choice went one step up."
+        for point in document["refuted"]
+        if point["held_out"]
     ]
     if labels:
         said.append(f"Accuracy unpruned: {_percent(document['unpruned']['accuracy'])}.")
@@ -218,10 +218,10 @@ def _kinds(document: dict[str, Any]) -> str:
         for name in names
     ]
     curve = [
-        [name, *(_maybe(one["kinds"].get(name, {}).get("same")) for one in points)]
+        [name, *(_maybe(point["kinds"].get(name, {}).get("same")) for point in points)]
         for name in names
     ]
-    columns = ["kind", *(f"{one['budget']}" for one in points)]
+    columns = ["kind", *(f"{point['budget']}" for point in points)]
     return (
         paragraph("Of the chosen method, over both halves.")
         + _grid(head, rows)
@@ -239,29 +239,29 @@ def _changed(document: dict[str, Any], changed: Sequence[Any]) -> str:
         f"{count} of {total} answers changed{some}. Bright: kept; first what enters the decoder, "
         "then what its filter leaves."
     )
-    return lead + "".join(_one(one) for one in changed)
+    return lead + "".join(_one(change) for change in changed)
 
 
-def _one(one: Any) -> str:
+def _one(change: Any) -> str:
     shown = "".join(
         _kept(picture, name, kept)
-        for picture in one.pictures
+        for picture in change.pictures
         for name, kept in (("the picture", None), *picture.stages)
     )
-    facts = [("unpruned", one.unpruned), ("pruned", one.pruned)]
-    facts += [("label", one.wanted)] if one.wanted is not None else []
+    facts = [("unpruned", change.unpruned), ("pruned", change.pruned)]
+    facts += [("label", change.wanted)] if change.wanted is not None else []
     said = "".join(
         f'<div><span style="color:var(--soft);display:inline-block;min-width:5.5rem">{name}</span>'
         f"<strong>{escape(text)}</strong></div>"
         for name, text in facts
     )
-    kind = f" · {escape(one.kind)}" if one.kind else ""
+    kind = f" · {escape(change.kind)}" if change.kind else ""
     return (
         '<article style="display:flex;flex-wrap:wrap;gap:1rem;border-top:1px solid var(--line);'
         f'padding:1rem 0"><div style="display:flex;flex-wrap:wrap;gap:.5rem">{shown}</div>'
-        f'<div style="flex:1 1 16rem"><p><strong>{escape(one.question)}</strong></p>{said}'
-        f'<p class="note">{100 * one.tokens:.0f} % of the tokens alike, KL {one.kl:.3f}'
-        f"{kind}<br>{escape(one.where)}</p></div></article>"
+        f'<div style="flex:1 1 16rem"><p><strong>{escape(change.question)}</strong></p>{said}'
+        f'<p class="note">{100 * change.tokens:.0f} % of the tokens alike, KL {change.kl:.3f}'
+        f"{kind}<br>{escape(change.where)}</p></div></article>"
     )
 
 

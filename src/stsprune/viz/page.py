@@ -54,7 +54,7 @@ def page(title: str, lead: str, parts: Sequence[tuple[str, str]]) -> str:
 
 def picture(light: bytes, dark: bytes, name: str, note: str) -> str:
     """A PNG inside the page, in two versions; `name` and `note` say what it shows."""
-    sources = [f"data:image/png;base64,{b64encode(one).decode()}" for one in (light, dark)]
+    sources = [f"data:image/png;base64,{b64encode(png).decode()}" for png in (light, dark)]
     caption = f"<figcaption><strong>{escape(name)}.</strong> {escape(note)}</figcaption>"
     return (
         f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{sources[1]}">'
@@ -66,7 +66,7 @@ def sentences(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Headings with a list each, of plain texts."""
     return "\n".join(
         f"<h3>{escape(heading)}</h3>\n<ul>"
-        + "".join(f"<li>{escape(one)}</li>" for one in said)
+        + "".join(f"<li>{escape(sentence)}</li>" for sentence in said)
         + "</ul>"
         for heading, said in parts
     )

@@ -25,14 +25,14 @@ class InternVL(Family):
         self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
     ) -> Sequence[Visual]:
         """See `Family.visuals`."""
-        one = tiles(model.config, 1).length
+        tile = tiles(model.config, 1).length
         found = []
         for row in ids.ids == model.config.image_token_id:
             for run in runs(row.tolist()):
-                count, odd = divmod(run[1] - run[0], one)
+                count, odd = divmod(run[1] - run[0], tile)
                 if odd:
                     raise UnsupportedModeError(
-                        f"input_ids must hold whole tiles of {one} image tokens, got a "
+                        f"input_ids must hold whole tiles of {tile} image tokens, got a "
                         f"run of {run[1] - run[0]}: was the prompt truncated?"
                     )
                 found.append(tiles(model.config, count))

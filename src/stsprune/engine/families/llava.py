@@ -27,7 +27,7 @@ class Llava(Family):
         if _pixtral(model):
             return patch_grids(given(arguments, "image_sizes"), model.config.vision_config, 1)
         if arguments.get("features") is not None:
-            return [square(square_side(len(one))) for one in arguments["features"]]
+            return [square(square_side(len(features))) for features in arguments["features"]]
         return [square(encoder_side(model))] * given(arguments, "pixel_values")[0]
 
     def encoder(self, model: Any) -> EncoderSource | None:

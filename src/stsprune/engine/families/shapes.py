@@ -85,14 +85,14 @@ def placeless(counts: Callable[[Any], Sequence[int]]) -> Reader:
         allowed, found = counts(model), []
         for line in ids.ids.tolist():
             for start, end in runs([token == model.config.image_token_id for token in line]):
-                one = next((n for n in allowed if n == end - start), min(allowed))
-                pictures, odd = divmod(end - start, one)
+                size = next((n for n in allowed if n == end - start), min(allowed))
+                pictures, odd = divmod(end - start, size)
                 if odd:
                     raise UnsupportedModeError(
                         f"input_ids must hold {' or '.join(map(str, allowed))} image tokens per "
                         f"image, got a run of {end - start}: was the prompt truncated?"
                     )
-                found += [Visual((Plane((1, 1)),) * one)] * pictures
+                found += [Visual((Plane((1, 1)),) * size)] * pictures
         return found
 
     return read

@@ -75,5 +75,5 @@ class Decode:
         held = cache.group_of(lender)
         extra = cache.get_query_offset(lender) - held.width
         lent = cache.span_with(held, extra).last(lent_keys(config, layer, kwargs))
-        own = cache.span_with(cache.group_of(layer), extra)
-        return borrowed_mask(config, layer, hidden, own, lent)
+        span = cache.span_with(cache.group_of(layer), extra)
+        return borrowed_mask(config, layer, hidden, span, lent)

@@ -219,8 +219,8 @@ class Prefill:
         if self._apart(layer):
             lent = self._blocked(layer, self._group(self.lenders[layer]).span)
             lent = lent.last(lent_keys(config, layer, kwargs))
-            own = self._blocked(layer, group.span)
-            fresh["attention_mask"] = borrowed_mask(config, layer, hidden, own, lent)
+            span = self._blocked(layer, group.span)
+            fresh["attention_mask"] = borrowed_mask(config, layer, hidden, span, lent)
         else:
             fresh["attention_mask"] = self._mask(layer, group, hidden)
         positions = kwargs.get("position_ids")
@@ -266,7 +266,7 @@ class Prefill:
     def _per_token(self, kwargs: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
         """The family's further arguments that have an entry per token, at `index` [B, S]."""
         given = {name: kwargs.get(name) for name in self.prompt.per_token}
-        return {n: take_tokens(one, index) for n, one in given.items() if one is not None}
+        return {n: take_tokens(value, index) for n, value in given.items() if value is not None}
 
     def _local(self, places: Tensor, hidden: Tensor) -> Tensor:
         """Where the sequence's columns were when `places` [B, T] held; any row for padding."""

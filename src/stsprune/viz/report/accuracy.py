@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .marks import Theme, legend, marks
-from .rows import (
+from ..marks import Theme, legend, marks
+from ..rows import (
     MAIN,
     OVERALL,
     Document,
@@ -133,10 +133,10 @@ def _names(axes: Any, document: Document, names: list[str], theme: Theme) -> Non
     last = {name: curve(document, name)[-1] for name in names}
     low, high = axes.get_ylim()
     for budget in sorted({row["budget"] for row in last.values()}, reverse=True):
-        mine = [name for name in names if last[name]["budget"] == budget]
-        values = [100 * accuracy(last[name]) for name in mine]
+        shown = [name for name in names if last[name]["budget"] == budget]
+        values = [100 * accuracy(last[name]) for name in shown]
         places = apart(values, (high - low) * 0.042)
-        for name, value, place in zip(mine, values, places, strict=True):
+        for name, value, place in zip(shown, values, places, strict=True):
             look = looks[name]
             axes.annotate(
                 name,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .marks import Theme, label_points, legend, marks
-from .rows import Document, budgets, curve, methods, middle, number, row_of
+from ..marks import Theme, label_points, legend, marks
+from ..rows import Document, budgets, curve, methods, middle, number, row_of
 
 FIGURES = (
     ("rank", "effective rank of the features", "higher is more diverse"),

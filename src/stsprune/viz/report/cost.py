@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .marks import Mark, Theme, marks
-from .rows import MAIN, Document, Row, apart, budgets, methods, middle, number, row_of, unpruned
+from ..marks import Mark, Theme, marks
+from ..rows import MAIN, Document, Row, apart, budgets, methods, middle, number, row_of, unpruned
 
 
 def cost_plot(document: Document, theme: Theme) -> Any:

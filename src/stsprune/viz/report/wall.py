@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .marks import Theme
-from .overlay import dim_dropped
+from ..marks import Theme
+from ..overlay import dim_dropped
 
 COLUMNS = 5
 

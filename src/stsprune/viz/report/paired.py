@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .marks import Theme
-from .rows import LEVEL, Document, ablations, baselines, budgets, row_of
+from ..marks import Theme
+from ..rows import LEVEL, Document, ablations, baselines, budgets, row_of
 
 
 def baselines_plot(document: Document, theme: Theme) -> Any:

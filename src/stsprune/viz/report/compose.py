@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_bytes, write_text
+from ...atomic import write_bytes, write_text
+from ..marks import DARK, LIGHT, Theme, png, style
+from ..page import code, facts, folded, page, paragraph, picture, sentences
+from ..rows import Document, budgets
 from . import tables
 from .accuracy import accuracy_plot, family_plot
 from .cost import cost_plot
 from .findings import findings
 from .kept_set import collapse_plot, relevance_plot
-from .marks import DARK, LIGHT, Theme, png, style
-from .page import code, facts, folded, page, paragraph, picture, sentences
 from .paired import ablations_plot, baselines_plot
-from .rows import Document, budgets
 from .wall import wall_plot
 
 WIDE = 1600  # pixels: sharp at 800 on a dense screen

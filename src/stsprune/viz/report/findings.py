@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .rows import (
+from ..rows import (
     ATTENTION,
     LEVEL,
     MAIN,
@@ -35,7 +35,11 @@ def findings(document: Document) -> list[tuple[str, list[str]]]:
         ("Cost", [_cost(document, b) for b in at]),
         ("Budgets out of reach", _refused(document)),
     ]
-    return [(name, kept) for name, said in parts if (kept := [one for one in said if one])]
+    return [
+        (name, kept)
+        for name, said in parts
+        if (kept := [sentence for sentence in said if sentence])
+    ]
 
 
 def _setting(document: Document) -> str:
@@ -164,13 +168,13 @@ def _cost(document: Document, budget: int) -> str:
 def _refused(document: Document) -> list[str]:
     """One sentence for all methods that cannot reach the same budgets for the same reason."""
     budgets: dict[tuple[str, str], list[str]] = {}
-    for one in document.get("refused", []):
-        reason = one["reason"].removesuffix(f", got {one['budget']}")
-        budgets.setdefault((one["name"], reason), []).append(str(one["budget"]))
+    for cell in document.get("refused", []):
+        reason = cell["reason"].removesuffix(f", got {cell['budget']}")
+        budgets.setdefault((cell["name"], reason), []).append(str(cell["budget"]))
     names: dict[tuple[str, str], list[str]] = {}
     for (name, reason), at in budgets.items():
         names.setdefault((_list(at), reason), []).append(name)
-    return [f"{at} tokens: {_list(mine)}: {reason}." for (at, reason), mine in names.items()]
+    return [f"{at} tokens: {_list(named)}: {reason}." for (at, reason), named in names.items()]
 
 
 def _rows(document: Document, names: Sequence[str], budget: int) -> list[Row]:

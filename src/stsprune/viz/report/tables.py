@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from .rows import OVERALL, Document, Row, budgets, methods, number, row_of, unpruned
+from ..rows import OVERALL, Document, Row, budgets, methods, number, row_of, unpruned
 
 Head = Sequence[str]
 
