@@ -22,10 +22,9 @@ TEXT = {
 def write_wide(folder: Path) -> None:
     """Weights and processor as vLLM reads them; deterministic."""
     import torch
-    from safetensors.torch import load_file, save_file
     from transformers import LlavaForConditionalGeneration
 
-    from stsprune.embedded.load import build_processor
+    from stsprune.embedded.load import build_processor, use_hub_names
     from stsprune.embedded.model import build_config
     from stsprune.embedded.text import BOS, CHAT_TEMPLATE
 
@@ -35,9 +34,5 @@ def write_wide(folder: Path) -> None:
     model = LlavaForConditionalGeneration(config)
     model.save_pretrained(folder)
     build_processor(model).save_pretrained(folder)
-    weights = {
-        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
-        for name, value in load_file(folder / "model.safetensors").items()
-    }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    use_hub_names(folder / "model.safetensors")
     (folder / "chat_template.jinja").write_text(BOS + CHAT_TEMPLATE)

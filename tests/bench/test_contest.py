@@ -12,7 +12,7 @@ from zoo import KITS, shared
 import stsprune
 from stsprune.bench import geometry, prompt
 from stsprune.bench.ceiling import Ceiling, least_time, least_times
-from stsprune.bench.contest import FLOOR, UNPRUNED, Contestant, Scene
+from stsprune.bench.contest import FLOOR, UNPRUNED, Contestant, Workload
 from stsprune.bench.timing import events
 from stsprune.engine.families import family_of
 from stsprune.errors import InvalidArgumentError, UnsupportedModelError
@@ -70,12 +70,12 @@ def test_rotary_frequencies_are_the_real_ones(tiny):
 def test_floor_and_methods_in_every_family(family, monkeypatch):
     monkeypatch.setattr(prompt, "PATCHES", 12)
     model = shared(family)
-    scene = Scene.of(model, 2, 3)
-    budget = scene.tokens // 4
+    workload = Workload.of(model, 2, 3)
+    budget = workload.tokens // 4
     before = dict(model.model.__dict__)
     rows = {}
     for name, method in ((UNPRUNED, None), (FLOOR, None), ("sts", stsprune.STS(budget))):
-        contestant = Contestant(name, scene, budget, method)
+        contestant = Contestant(name, workload, budget, method)
         contestant.warm()
         rows[name] = contestant.run()
         assert rows[name]["kv_bytes"] == 2 * contestant.facts()["kv_bytes"]
@@ -90,11 +90,11 @@ def test_floor_and_methods_in_every_family(family, monkeypatch):
 
 @torch.inference_mode()
 def test_the_floor_is_the_model_given_fewer_tokens(tiny):
-    scene = Scene.of(tiny, 1, 2)
-    floor = Contestant(FLOOR, scene, 12)
+    workload = Workload.of(tiny, 1, 2)
+    floor = Contestant(FLOOR, workload, 12)
     with floor.context():
         pruned = tiny(**floor.inputs).logits
-    features = tiny.model.get_image_features(**scene.tensors).pooler_output
+    features = tiny.model.get_image_features(**workload.tensors).pooler_output
     embeds = tiny.get_input_embeddings()(floor.inputs["input_ids"])
     embeds[:, prompt.BEFORE : prompt.BEFORE + 12] = features[0][:12]
     assert torch.equal(pruned, tiny(inputs_embeds=embeds).logits)
@@ -103,7 +103,7 @@ def test_the_floor_is_the_model_given_fewer_tokens(tiny):
 @pytest.mark.parametrize("name", [UNPRUNED, FLOOR])
 @torch.inference_mode()
 def test_flops_are_those_counted(tiny, name):
-    contestant = Contestant(name, Scene.of(tiny, 1, 2), 8)
+    contestant = Contestant(name, Workload.of(tiny, 1, 2), 8)
     tiny.set_attn_implementation("eager")
     try:
         with contestant.context(), FlopCounterMode(display=False) as counter:
@@ -121,8 +121,8 @@ def test_flops_are_those_counted(tiny, name):
 
 @torch.inference_mode()
 def test_merging_is_timed_with_its_stage(tiny):
-    scene = Scene.of(tiny, 1, 2)
-    merging = Contestant("visionzip", scene, 12, stsprune.methods()["visionzip"](12))
+    workload = Workload.of(tiny, 1, 2)
+    merging = Contestant("visionzip", workload, 12, stsprune.methods()["visionzip"](12))
     merging.warm()
     assert len(merging.recorded.merges) == 1
     merging.recorded.merges.append((None, None, merging.recorded.selections[0][0]))
@@ -132,7 +132,7 @@ def test_merging_is_timed_with_its_stage(tiny):
 
 def test_other_families_are_refused():
     with pytest.raises(UnsupportedModelError, match="to be timed, got InternVLForConditional"):
-        Scene.of(KITS["InternVL 3"].build(), 1, 2)
+        Workload.of(KITS["InternVL 3"].build(), 1, 2)
 
 
 def test_the_ceiling_takes_the_slower_of_compute_and_memory(tiny):
@@ -161,8 +161,8 @@ def test_peak_memory_is_the_weights_and_the_rise(tiny, monkeypatch):
         "max_memory_allocated": 150,
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
-    scene = replace(Scene.of(tiny, 1, 2), device="cuda")
-    row = Contestant(UNPRUNED, scene, scene.tokens).run()
+    workload = replace(Workload.of(tiny, 1, 2), device="cuda")
+    row = Contestant(UNPRUNED, workload, workload.tokens).run()
     assert row["peak_bytes"] == geometry.weight_bytes(tiny) + 50
 
 

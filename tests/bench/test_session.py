@@ -13,7 +13,7 @@ from stsprune.bench import geometry, session
 from stsprune.bench.contest import Contestant
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
-SETUP = session.Setup(
+SETUP = session.Comparison(
     model="geometry:tiny",
     device="cpu",
     dtype="float32",

@@ -10,7 +10,7 @@ from stsprune.errors import InvalidArgumentError
 from stsprune.method import STS, Random
 from stsprune.method.ablations import StructureOnly
 from stsprune.recipes import Recipe, read_recipe
-from stsprune.serving.settings import Settings, left_out, read_settings
+from stsprune.serving.settings import ServingSettings, left_out, read_settings
 
 LLAVA = "LlavaForConditionalGeneration"
 
@@ -28,9 +28,9 @@ def written(tmp_path):
 def test_takes_budget_repulsion_and_positions(written):
     path = written(STS(48, space=0.1, exponent=2.0), "compact")
     read = read_settings({"STSPRUNE_RECIPE": path})
-    wanted = Settings(48, True, space=0.1, exponent=2.0, architecture=LLAVA, recipe=path)
+    wanted = ServingSettings(48, True, space=0.1, exponent=2.0, architecture=LLAVA, recipe=path)
     assert read == wanted
-    assert read.tag() != Settings(48, True).tag()
+    assert read.tag() != ServingSettings(48, True).tag()
     more = {"STSPRUNE_POSITIONS": "original", "STSPRUNE_RECIPE_MODEL": "any"}
     other = read_settings({"STSPRUNE_RECIPE": path} | more)
     assert (other.compact, other.architecture) == (False, None)

@@ -5,7 +5,7 @@ import pytest
 
 from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModeError
 from stsprune.serving.plugin import check_version, register
-from stsprune.serving.settings import Settings, read_settings
+from stsprune.serving.settings import ServingSettings, read_settings
 
 
 def test_off_unless_asked_for():
@@ -20,16 +20,16 @@ def test_reads_all():
         "STSPRUNE_SEMANTICS": "embedding",
         "STSPRUNE_UNPRUNED": "1",
     }
-    assert read_settings(environment) == Settings(64, True, True, True)
-    assert read_settings({"STSPRUNE_BUDGET": "0.25"}) == Settings(0.25)
-    assert read_settings({"STSPRUNE_BUDGET": "1.0"}) == Settings(1.0)
+    assert read_settings(environment) == ServingSettings(64, True, True, True)
+    assert read_settings({"STSPRUNE_BUDGET": "0.25"}) == ServingSettings(0.25)
+    assert read_settings({"STSPRUNE_BUDGET": "1.0"}) == ServingSettings(1.0)
 
 
 def test_plain_numbers():
-    assert Settings(np.int64(64)).tag() == Settings(64).tag()
-    assert type(Settings(np.float32(0.5)).budget) is float
+    assert ServingSettings(np.int64(64)).tag() == ServingSettings(64).tag()
+    assert type(ServingSettings(np.float32(0.5)).budget) is float
     with pytest.raises(InvalidTypeError, match="budget must be"):
-        Settings("64")
+        ServingSettings("64")
 
 
 @pytest.mark.parametrize("budget", ["0", "-3", "none", "1.5", "0.0", "nan", "inf", "6 4", "1e400"])
@@ -57,7 +57,12 @@ def test_settings_without_a_budget():
 
 
 def test_tag_tells_settings_apart():
-    several = [Settings(64), Settings(32), Settings(64, True), Settings(64, False, True)]
+    several = [
+        ServingSettings(64),
+        ServingSettings(32),
+        ServingSettings(64, True),
+        ServingSettings(64, False, True),
+    ]
     assert len({one.tag() for one in several}) == len(several)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from stsprune.errors import InvalidArgumentError
 
-from .contest import UNPRUNED, Contestant, Scene
+from .contest import UNPRUNED, Contestant, Workload
 
 AUTO = "auto"
 
@@ -49,7 +49,7 @@ def compare(model: Any, name: str) -> dict[str, float]:
 
 def _prefill(model: Any) -> float:
     with torch.inference_mode():
-        scene = Scene.of(model, 1, 2)
-        whole = Contestant(UNPRUNED, scene, scene.tokens)
+        workload = Workload.of(model, 1, 2)
+        whole = Contestant(UNPRUNED, workload, workload.tokens)
         whole.run(answer=False)
         return statistics.median(whole.run(answer=False)["ttft"] for _ in range(3))

@@ -11,7 +11,7 @@ import torch
 
 from stsprune.engine.costs import layer_weights, prefill_flops
 
-from .contest import Scene
+from .contest import Workload
 from .timing import clock
 
 
@@ -62,11 +62,13 @@ def least_times(
     model: Any, budgets: Iterable[int], batches: Iterable[int], ceiling: Ceiling
 ) -> list[dict[str, Any]]:
     """`least_time` of the unpruned prompt and of the floors, per batch."""
-    scene, out = Scene.of(model, 1, 2), []
-    whole = scene.inputs(scene.tokens)["input_ids"].shape[1]
+    workload, out = Workload.of(model, 1, 2), []
+    whole = workload.inputs(workload.tokens)["input_ids"].shape[1]
     for batch in batches:
-        for tokens in (scene.tokens, *budgets):
-            lengths = [whole - scene.tokens + tokens] * scene.config.num_hidden_layers
-            least, bound = least_time(scene.config, lengths, batch, model.dtype.itemsize, ceiling)
+        for tokens in (workload.tokens, *budgets):
+            lengths = [whole - workload.tokens + tokens] * workload.config.num_hidden_layers
+            least, bound = least_time(
+                workload.config, lengths, batch, model.dtype.itemsize, ceiling
+            )
             out.append({"batch": batch, "tokens": tokens, "least": least, "bound": bound})
     return out

@@ -25,7 +25,7 @@ UNPRUNED, FLOOR = "unpruned", "floor"
 
 
 @dataclass
-class Scene:
+class Workload:
     """One model and `batch` equal prompts; tokens: visual tokens of each, extra: newlines and such.
 
     tensors: what the encoder gets; new_tokens: of an answer.
@@ -40,7 +40,7 @@ class Scene:
     new_tokens: int
 
     @classmethod
-    def of(cls, model: Any, batch: int, new_tokens: int) -> Scene:
+    def of(cls, model: Any, batch: int, new_tokens: int) -> Workload:
         """The usual picture. Raises UnsupportedModelError."""
         tensors = picture(model, batch)
         visual = shape_of(model, tensors)
@@ -73,12 +73,14 @@ class Contestant:
     name: "unpruned", "floor" or the method's; budget: visual tokens per layer on average.
     """
 
-    def __init__(self, name: str, scene: Scene, budget: int, method: Method | None = None) -> None:
-        self.name, self.scene, self.budget, self.method = name, scene, budget, method
-        depth = scene.config.num_hidden_layers
-        held = budget if name == FLOOR else scene.tokens
-        plan = Plan() if method is None else method.plan(scene.tokens, depth)
-        self.inputs = scene.inputs(held)
+    def __init__(
+        self, name: str, workload: Workload, budget: int, method: Method | None = None
+    ) -> None:
+        self.name, self.workload, self.budget, self.method = name, workload, budget, method
+        depth = workload.config.num_hidden_layers
+        held = budget if name == FLOOR else workload.tokens
+        plan = Plan() if method is None else method.plan(workload.tokens, depth)
+        self.inputs = workload.inputs(held)
         text = self.inputs["input_ids"].shape[1] - held
         self.per_layer = tokens_per_layer(plan, held, depth)
         self.lengths = [count + text for count in self.per_layer]
@@ -87,15 +89,15 @@ class Contestant:
     def context(self) -> AbstractContextManager[Any]:
         """What must be active while it runs."""
         if self.method is not None:
-            return prune(self.scene.model, self.method)
+            return prune(self.workload.model, self.method)
         if self.name == FLOOR:
-            return cut_features(self.scene.model, self.budget + self.scene.extra)
+            return cut_features(self.workload.model, self.budget + self.workload.extra)
         return nullcontext()
 
     def facts(self) -> dict[str, Any]:
         """What does not depend on the clock: tokens, decoder FLOPs and KV bytes of one prompt."""
-        config = self.scene.config
-        size = self.scene.model.dtype.itemsize
+        config = self.workload.config
+        size = self.workload.model.dtype.itemsize
         return {
             "tokens_per_layer": self.per_layer,
             "flops": prefill_flops(config, self.lengths),
@@ -110,16 +112,16 @@ class Contestant:
                 stack.enter_context(self.context())
             else:
                 noting = _Noting(self.method, self.recorded)
-                stack.enter_context(prune(self.scene.model, noting))
-            self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
+                stack.enter_context(prune(self.workload.model, noting))
+            self.workload.model(**self.inputs, use_cache=True, logits_to_keep=1)
 
     def run(self, answer: bool = True) -> dict[str, float]:
         """Milliseconds of a prefill and of its parts, bytes of its cache.
 
         answer: decode greedily, too, until there are `new_tokens`.
         """
-        scene = self.scene
-        device = scene.device
+        workload = self.workload
+        device = workload.device
         cuda = torch.device(device).type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
@@ -130,11 +132,11 @@ class Contestant:
             result["kv_bytes"] = cache_bytes(out[0][1])
             if cuda:  # other contestants' notes lie in memory as well: only the rise counts
                 rise = torch.cuda.max_memory_allocated(device) - before
-                result["peak_bytes"] = weight_bytes(scene.model) + rise
+                result["peak_bytes"] = weight_bytes(workload.model) + rise
             if answer:
                 steps = clock(lambda: self._decode(*out[0]), device)
                 result["total"] = result["ttft"] + steps
-                result["decode"] = steps / (scene.new_tokens - 1)
+                result["decode"] = steps / (workload.new_tokens - 1)
         out.clear()
         return result | self.parts()
 
@@ -143,16 +145,16 @@ class Contestant:
 
         Merging counts as part of the stage that it follows.
         """
-        scene, method = self.scene, self.method
-        inner = family_of(scene.model).inner(scene.model)
+        workload, method = self.workload, self.method
+        inner = family_of(workload.model).inner(workload.model)
         with self.context():
-            encoder = clock(lambda: inner.get_image_features(**scene.tensors), scene.device)
+            encoder = clock(lambda: inner.get_image_features(**workload.tensors), workload.device)
         if method is None:
             return {"encoder": encoder, "select": 0.0, "score": 0.0}
         return {
             "encoder": encoder,
-            "select": clock(self._select, scene.device),
-            "score": clock(self._score, scene.device),
+            "select": clock(self._select, workload.device),
+            "score": clock(self._score, workload.device),
         }
 
     def _select(self) -> None:
@@ -174,17 +176,17 @@ class Contestant:
                 self.method.merge(*call)
 
     def _prefill(self) -> tuple[Any, Any]:
-        out = self.scene.model(**self.inputs, use_cache=True, logits_to_keep=1)
+        out = self.workload.model(**self.inputs, use_cache=True, logits_to_keep=1)
         return out.logits[:, -1].argmax(-1, keepdim=True), getattr(out, CACHE)
 
     def _decode(self, token: Any, cache: Any) -> None:
-        scene, start = self.scene, self.inputs["input_ids"].shape[1]
-        axes = family_of(scene.model).rotary_axes
-        for step in range(scene.new_tokens - 1):
+        workload, start = self.workload, self.inputs["input_ids"].shape[1]
+        axes = family_of(workload.model).rotary_axes
+        for step in range(workload.new_tokens - 1):
             given = {"input_ids": token, CACHE: cache, "use_cache": True}
             if axes == 3:
-                given["position_ids"] = positions(scene.model, scene.batch, start + step, 1)
-            logits = scene.model(**given).logits
+                given["position_ids"] = positions(workload.model, workload.batch, start + step, 1)
+            logits = workload.model(**given).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
 
 

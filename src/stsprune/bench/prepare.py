@@ -7,12 +7,12 @@ from typing import Any
 
 from . import ceiling, selecting
 from .attention import compare, fastest
-from .contest import Scene
-from .session import Document, Setup
+from .contest import Workload
+from .session import Comparison, Document
 
 
 def prepare(
-    document: Document, model: Any, setup: Setup, selection: tuple[tuple[int, int], ...]
+    document: Document, model: Any, setup: Comparison, selection: tuple[tuple[int, int], ...]
 ) -> None:
     """Fill the document's "attention", "ceiling" and "selection" unless it was resumed with them.
 
@@ -26,7 +26,7 @@ def prepare(
         least = ceiling.least_times(model, setup.budgets, setup.batches, rates)
         document["ceiling"] = asdict(rates) | {"least": least}
     if "selection" not in document:
-        width = Scene.of(model, 1, 2).config.hidden_size
+        width = Workload.of(model, 1, 2).config.hidden_size
         document["selection"] = [
             selecting.contest(tokens, keep, width, batch, setup.device, model.dtype)
             for tokens, keep in selection

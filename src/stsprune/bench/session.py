@@ -17,7 +17,7 @@ from stsprune.errors import InvalidArgumentError, StsPruneError
 from stsprune.method import find_method, methods
 from stsprune.selection.budget import check_budget, measured_budgets
 
-from .contest import FLOOR, UNPRUNED, Contestant, Scene
+from .contest import FLOOR, UNPRUNED, Contestant, Workload
 from .summary import summarise
 
 RESULTS = "bench.json"
@@ -28,7 +28,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Setup:
+class Comparison:
     """What is compared; none of it may change when a run is resumed.
 
     budgets: visual tokens per decoder layer on average; batches: equal prompts at once; layers:
@@ -98,7 +98,7 @@ def _check_different(name: str, values: tuple[Any, ...]) -> None:
         raise InvalidArgumentError(f"{name} must list different values, got {listed!r}")
 
 
-def open_folder(folder: Path, setup: Setup, machine: dict[str, Any], resume: bool) -> Document:
+def open_folder(folder: Path, setup: Comparison, machine: dict[str, Any], resume: bool) -> Document:
     """A new document, or with `resume` the one in `folder`.
 
     Raises InvalidArgumentError where the folder holds a run and `resume` is False, or a run of
@@ -142,7 +142,7 @@ def read(path: Path) -> Document:
 def measure(
     document: Document,
     model: Any,
-    setup: Setup,
+    setup: Comparison,
     effort: Effort,
     save: Callable[[], object],
     advance: Callable[[int], object] = lambda n: None,
@@ -153,39 +153,39 @@ def measure(
     """
     start = time.monotonic()
     for number, batch in enumerate(setup.batches):
-        scene = Scene.of(model, batch, setup.new_tokens)
-        check_budgets(setup.budgets, scene.tokens)
-        group = _group(document, batch, scene)
+        workload = Workload.of(model, batch, setup.new_tokens)
+        check_budgets(setup.budgets, workload.tokens)
+        group = _group(document, batch, workload)
         share = (number + 1) / len(setup.batches)
         until = None if effort.minutes is None else start + 60 * effort.minutes * share
         with _saved(save), torch.inference_mode():
-            _rounds(group, scene, setup, effort, until, save, advance)
+            _rounds(group, workload, setup, effort, until, save, advance)
 
 
-def measurements(setup: Setup, effort: Effort) -> int:
+def measurements(setup: Comparison, effort: Effort) -> int:
     """How many prefills will be timed, at most."""
     return len(_entries(setup)) * effort.rounds * len(setup.batches)
 
 
-def _entries(setup: Setup) -> list[tuple[str, int | None]]:
+def _entries(setup: Comparison) -> list[tuple[str, int | None]]:
     """(name, budget) of everybody, the unpruned model first."""
     names = [FLOOR, *setup.methods]
     return [(UNPRUNED, None), *((name, budget) for budget in setup.budgets for name in names)]
 
 
-def _group(document: Document, batch: int, scene: Scene) -> dict[str, Any]:
+def _group(document: Document, batch: int, workload: Workload) -> dict[str, Any]:
     for group in document["groups"]:
         if group["batch"] == batch:
             return group
-    group = {"batch": batch, "tokens": scene.tokens, "contestants": [], "refused": []}
+    group = {"batch": batch, "tokens": workload.tokens, "contestants": [], "refused": []}
     document["groups"].append(group)
     return group
 
 
 def _rounds(
     group: dict[str, Any],
-    scene: Scene,
-    setup: Setup,
+    workload: Workload,
+    setup: Comparison,
     effort: Effort,
     until: float | None,
     save: Callable[[], object],
@@ -193,7 +193,7 @@ def _rounds(
 ) -> None:
     runners = []
     for name, budget in _entries(setup):
-        runner = _warm(group, scene, name, budget, setup.settings.get(name, {}))
+        runner = _warm(group, workload, name, budget, setup.settings.get(name, {}))
         if runner is None:
             advance(effort.rounds)
             continue
@@ -215,7 +215,7 @@ def _rounds(
 
 def _warm(
     group: dict[str, Any],
-    scene: Scene,
+    workload: Workload,
     name: str,
     budget: int | None,
     settings: dict[str, Any],
@@ -231,7 +231,7 @@ def _warm(
         made = None
         if name in methods() and budget is not None:
             made = methods()[name](budget, **settings)
-        contestant = Contestant(name, scene, scene.tokens if budget is None else budget, made)
+        contestant = Contestant(name, workload, workload.tokens if budget is None else budget, made)
         contestant.warm()
         contestant.run(answer=False)
     except StsPruneError as error:

@@ -18,7 +18,7 @@ STEP = 1.08
 #: The smallest share of an image's tokens that is tried where images differ in size.
 LEAST_SHARE = 0.01
 
-Settings = Mapping[str, Any]
+MethodSettings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ def ladder(tokens: int | None) -> list[int | float]:
 
 
 def budget_line(
-    name: str, settings: Settings, budgets: Sequence[int | float], images: Sequence[int], depth: int
+    name: str,
+    settings: MethodSettings,
+    budgets: Sequence[int | float],
+    images: Sequence[int],
+    depth: int,
 ) -> Line:
     """The method of that name at every budget that it reaches on images of `images` tokens.
 
@@ -73,7 +77,7 @@ def budget_line(
     return Line(listed or "defaults", tuple(steps))
 
 
-def variants(name: str, depth: int) -> list[list[Settings]]:
+def variants(name: str, depth: int) -> list[list[MethodSettings]]:
     """Rounds of settings to try, each on top of the best of the rounds before."""
     rounds: Sequence[Mapping[str, Sequence[Any]]] = find_method(name).search
     if find_method(name) is STS:
@@ -86,7 +90,7 @@ def variants(name: str, depth: int) -> list[list[Settings]]:
     return [list(_grid(values)) for values in rounds]
 
 
-def _grid(step: Mapping[str, Sequence[Any]]) -> Iterator[Settings]:
+def _grid(step: Mapping[str, Sequence[Any]]) -> Iterator[MethodSettings]:
     for values in itertools.product(*step.values()):
         yield dict(zip(step, values, strict=True))
 

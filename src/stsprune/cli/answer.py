@@ -63,7 +63,7 @@ class StageKept:
 
 
 @dataclass(frozen=True)
-class Run:
+class Answered:
     """An answer and its cost.
 
     visual_tokens: average per decoder layer; of: the unpruned number; prefill_ms: median time of
@@ -90,7 +90,7 @@ def run(
     max_new_tokens: int = 64,
     repeats: int = 1,
     positions: str = "original",
-) -> Run:
+) -> Answered:
     """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times.
 
     Raises what `stsprune.prune` raises, also for an unpruned run of a model it does not know.
@@ -127,7 +127,7 @@ def run(
         stages = [
             StageKept(s.name, s.layer, s.kept.tolist(), shown(s.kept).tolist()) for s in seen.stages
         ]
-    return Run(
+    return Answered(
         answer=processor.tokenizer.decode(new, skip_special_tokens=True).strip(),
         visual_tokens=layer_average([(s.layer, len(s.kept)) for s in stages], total, layers),
         of=total,
@@ -152,7 +152,7 @@ def save_run(
     processor: Any,
     image: Any,
     question: str,
-    run: Run,
+    run: Answered,
     note: str = "",
 ) -> None:
     """Write the panels of a run; an unpruned run shows the picture alone."""

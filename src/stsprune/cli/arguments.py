@@ -31,7 +31,7 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
         ) from None
 
 
-UNPRUNED = "none"
+NO_METHOD = "none"
 
 
 def pick_method(name: str, budget: int | float) -> Any:
@@ -41,7 +41,7 @@ def pick_method(name: str, budget: int | float) -> Any:
     """
     from stsprune.method import find_method
 
-    return None if name == UNPRUNED else find_method(name, UNPRUNED)(budget=budget)
+    return None if name == NO_METHOD else find_method(name, NO_METHOD)(budget=budget)
 
 
 def pick_names(text: str, ablations: bool = True) -> list[str]:

@@ -79,7 +79,7 @@ def bench(
         if not any_model:
             found.check_model(network)
         budgets = str(found.method.budget)
-    setup = session.Setup(
+    setup = session.Comparison(
         model=name,
         device=device,
         dtype=dtype,
@@ -133,13 +133,13 @@ def _load(name: str, device: str, dtype: str, layers: int | None) -> Any:
 
 
 def _budgets(text: str | None, name: str, network: Any) -> tuple[int, ...]:
-    from stsprune.bench.contest import Scene
+    from stsprune.bench.contest import Workload
     from stsprune.bench.geometry import PREFIX, find
     from stsprune.bench.session import check_budgets
 
     from .arguments import token_budgets
 
-    visual = Scene.of(network, 1, 2).tokens
+    visual = Workload.of(network, 1, 2).tokens
     if text is not None:
         budgets = tuple(token_budgets(text, visual))
     elif name.startswith(PREFIX):

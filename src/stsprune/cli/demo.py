@@ -13,7 +13,7 @@ from .answer import save_run
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
-    from .answer import Run
+    from .answer import Answered
 
 #: Shares of the visual tokens that are left, as in the field's tables (192, 128, 64 of 576).
 SHARES = (1 / 3, 2 / 9, 1 / 9)
@@ -61,7 +61,7 @@ def _pil(pixels: Any) -> Any:
     return Image.fromarray(pixels)
 
 
-def _answers(model: Any, processor: Any, pixels: Any, asked: list, method: Any) -> list[Run]:
+def _answers(model: Any, processor: Any, pixels: Any, asked: list, method: Any) -> list[Answered]:
     from .answer import run
 
     image = _pil(pixels)
@@ -70,7 +70,7 @@ def _answers(model: Any, processor: Any, pixels: Any, asked: list, method: Any) 
     return [run(model, processor, image, q.text, method, **longest, repeats=3) for q in asked]
 
 
-def _summary(asked: list, runs: list[Run]) -> dict[str, Any]:
+def _summary(asked: list, runs: list[Answered]) -> dict[str, Any]:
     return {
         "right": sum(r.answer == q.answer for q, r in zip(asked, runs, strict=True)),
         "asked": len(asked),
@@ -95,7 +95,7 @@ def _document(scene: int, asked: list, table: dict, picture: Path) -> dict[str, 
     return {"scene": scene, "picture": str(picture), "runs": runs}
 
 
-def _print(asked: list, table: dict[int | None, list[Run]], picture: Path) -> None:
+def _print(asked: list, table: dict[int | None, list[Answered]], picture: Path) -> None:
     names = ["unpruned" if b is None else f"budget {b}" for b in table]
     rows = []
     for i, question in enumerate(asked):

@@ -77,6 +77,17 @@ def export(model: Any, folder: Path) -> None:
     fresh.rename(folder)
 
 
+def use_hub_names(file: Path) -> None:
+    """Rename a LLaVA's encoder keys in a safetensors file to those that the hub's checkpoints have."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {
+        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
+        for name, value in load_file(file).items()
+    }
+    save_file(weights, file, metadata={"format": "pt"})
+
+
 def export_hub(folder: Path) -> None:
     """Write the embedded model as checkpoints on the hub are: float16, the encoder's old key names.
 
@@ -84,8 +95,6 @@ def export_hub(folder: Path) -> None:
     `<s>`, which serving engines do not add to a chat. Written atomically. Raises
     InvalidArgumentError where `folder` exists and MissingWeightsError as `load_embedded` does.
     """
-    from safetensors.torch import load_file, save_file
-
     if folder.exists():
         raise InvalidArgumentError(f"folder must not exist yet, got {str(folder)!r}")
     check_weights()
@@ -93,10 +102,6 @@ def export_hub(folder: Path) -> None:
     fresh = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(WEIGHTS, fresh)
-    weights = {
-        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
-        for name, value in load_file(fresh / "model.safetensors").items()
-    }
-    save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
+    use_hub_names(fresh / "model.safetensors")
     (fresh / "chat_template.jinja").write_text(BOS + CHAT_TEMPLATE)
     fresh.rename(folder)

@@ -20,7 +20,7 @@ from .jobs import Job, make_jobs
 from .runner import Setup, read_shard, run, shard_path
 from .sceneqa import load_items
 
-Settings = dict[str, Any]
+MethodSettings = dict[str, Any]
 #: Accuracy that a setting must gain over the default: two of the 801 questions at every budget.
 MARGIN = 0.0025
 
@@ -30,7 +30,7 @@ class Trial:
     """One setting of a method: accuracy per budget that it reaches, and how many others it beat."""
 
     name: str
-    settings: Settings
+    settings: MethodSettings
     accuracy: dict[int, float]
 
     @property
@@ -58,7 +58,7 @@ def search(
     """
     trials: dict[str, list[Trial]] = {name: [] for name in names}
     for number in range(rounds(names)):
-        fresh: list[tuple[str, Settings, list[Job]]] = []
+        fresh: list[tuple[str, MethodSettings, list[Job]]] = []
         for name in names:
             known = [_full(name, trial.settings) for trial in trials[name]]
             for settings in _round(name, number, trials[name]):
@@ -92,7 +92,7 @@ def rounds(names: Sequence[str]) -> int:
     return 1 + max((len(known[name].search) for name in names), default=0)
 
 
-def _round(name: str, number: int, trials: Sequence[Trial]) -> list[Settings]:
+def _round(name: str, number: int, trials: Sequence[Trial]) -> list[MethodSettings]:
     if number == 0:
         return [{}]
     steps = methods()[name].search
@@ -105,7 +105,7 @@ def _round(name: str, number: int, trials: Sequence[Trial]) -> list[Settings]:
     ]
 
 
-def _full(name: str, settings: Settings) -> Any:
+def _full(name: str, settings: MethodSettings) -> Any:
     return methods()[name](1, **settings)
 
 

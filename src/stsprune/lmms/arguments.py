@@ -12,7 +12,7 @@ from stsprune.errors import InvalidArgumentError, InvalidTypeError
 from stsprune.method import Method, find_method
 from stsprune.recipes import Recipe, read_recipe
 
-UNPRUNED = "none"
+NO_METHOD = "none"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -94,17 +94,17 @@ def _from_recipe(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[
 
 def read_method(name: str, settings: Mapping[str, Any]) -> Method | None:
     """The method of that name with its budget and settings, None for "none"."""
-    if name == UNPRUNED:
+    if name == NO_METHOD:
         if settings:
             raise InvalidArgumentError(
-                f"{next(iter(settings))} must not be given with method={UNPRUNED} (or is unknown)"
+                f"{next(iter(settings))} must not be given with method={NO_METHOD} (or is unknown)"
             )
         return None
-    kind = find_method(name, UNPRUNED)
+    kind = find_method(name, NO_METHOD)
     if "budget" not in settings:
         raise InvalidArgumentError(
             "budget must be given: visual tokens per decoder layer on average, or a fraction of "
-            f"the image's in (0, 1]; method={UNPRUNED} keeps every token"
+            f"the image's in (0, 1]; method={NO_METHOD} keeps every token"
         )
     hints = get_type_hints(kind)
     hints = {f.name: hints[f.name] for f in fields(kind)}

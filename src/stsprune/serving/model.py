@@ -19,7 +19,7 @@ from .choose import choose
 from .families import ServedFamily
 from .positions import Gap, delta, marked, resolve, stretch
 from .processing import TEXT
-from .settings import BUDGET, POSITIONS, Settings
+from .settings import BUDGET, POSITIONS, ServingSettings
 from .start import position_limit
 
 
@@ -27,7 +27,7 @@ class PrunedModel:
     """In front of a vLLM model class that supports images."""
 
     family: ClassVar[ServedFamily]
-    settings: ClassVar[Settings]
+    settings: ClassVar[ServingSettings]
     supports_mrope: ClassVar[Literal[True]] = True
     supports_multimodal_pruning: ClassVar[Literal[True]] = True
     config: Any

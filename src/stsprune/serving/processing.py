@@ -17,7 +17,7 @@ from stsprune.errors import InvalidArgumentError
 from .choose import kept_length
 from .families import ServedFamily
 from .prompt import text_behind, without
-from .settings import BUDGET, POSITIONS, Settings
+from .settings import BUDGET, POSITIONS, ServingSettings
 from .start import position_limit
 
 #: Name of the entry that takes the prompt's text to the model.
@@ -36,7 +36,7 @@ class PrunedProcessor:
     """In front of a vLLM `BaseMultiModalProcessor`."""
 
     family: ClassVar[ServedFamily]
-    settings: ClassVar[Settings]
+    settings: ClassVar[ServingSettings]
     info: Any
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:

@@ -23,7 +23,7 @@ BUDGET, POSITIONS, SEMANTICS, UNPRUNED, RECIPE, MODEL = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServingSettings:
     """One setting for all requests of a server.
 
     budget: visual tokens per image, an int >= 1 (an upper bound, as `Method.budget` is) or a
@@ -55,7 +55,7 @@ class Settings:
         return f"stsprune-{self.budget}-{self.compact}-{self.semantics}{suffix}"
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings | None:
+def read_settings(environment: Mapping[str, str]) -> ServingSettings | None:
     """The settings of a server, None where nothing asks for pruning.
 
     Raises InvalidArgumentError that names the variable, its value and what is allowed.
@@ -83,7 +83,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
                 f"{RECIPE}): nothing is pruned without it"
             )
         return None
-    return Settings(read_budget(text, BUDGET), bool(compact), semantics, unpruned)
+    return ServingSettings(read_budget(text, BUDGET), bool(compact), semantics, unpruned)
 
 
 def left_out(recipe: Recipe) -> str:
@@ -104,7 +104,7 @@ def left_out(recipe: Recipe) -> str:
 
 def _from_recipe(
     path: str, compact: bool | None, semantics: bool, unpruned: bool, any_model: bool
-) -> Settings:
+) -> ServingSettings:
     """Raises InvalidArgumentError for a recipe of a method that vLLM cannot prune by."""
     try:
         recipe = read_recipe(path)
@@ -117,7 +117,7 @@ def _from_recipe(
             f"of {recipe.method_name!r}"
         )
     assert isinstance(method, STS)
-    return Settings(
+    return ServingSettings(
         method.budget,
         recipe.positions == "compact" if compact is None else compact,
         semantics,

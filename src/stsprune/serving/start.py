@@ -11,7 +11,7 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 
 from .families import SERVED, ServedFamily
-from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, Settings, read_settings
+from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, ServingSettings, read_settings
 
 #: Rows of vLLM's table of rotary angles for mRoPE over the model's longest prompt.
 _MROPE_ROWS = 4
@@ -22,7 +22,7 @@ class PrunedMultiModalConfig(MultiModalConfig):
     the model for positions once images are encoded, as it does for its own pruning of videos (EVS).
     """
 
-    stsprune: Settings
+    stsprune: ServingSettings
 
     def is_multimodal_pruning_enabled(self) -> bool:
         """See vLLM."""
@@ -49,7 +49,7 @@ def position_limit(model_config: Any, axes: int) -> int:
     return longest if axes == 1 else _MROPE_ROWS * longest - model_config.max_model_len
 
 
-def hook(family: ServedFamily, settings: Settings, before: Any) -> type:
+def hook(family: ServedFamily, settings: ServingSettings, before: Any) -> type:
     """The configuration hook of a pruned architecture; before: the hook that it had, or None."""
     base: Any = before or VerifyAndUpdateConfig
 
@@ -83,7 +83,7 @@ def refusal(architecture: str, before: Any) -> type:
     return UnprunedModelConfig
 
 
-def check_model(family: ServedFamily, settings: Settings, model_config: Any) -> None:
+def check_model(family: ServedFamily, settings: ServingSettings, model_config: Any) -> None:
     """Raises UnsupportedModelError or UnsupportedModeError for what pruning would get wrong."""
     if settings.architecture not in (None, family.architecture):
         raise InvalidArgumentError(
@@ -103,7 +103,7 @@ def check_model(family: ServedFamily, settings: Settings, model_config: Any) -> 
     _refuse(multimodal.enable_mm_embeds, "--enable-mm-embeds", "must be off: there is no image")
 
 
-def check_server(settings: Settings, vllm_config: Any) -> None:
+def check_server(settings: ServingSettings, vllm_config: Any) -> None:
     """Raises UnsupportedModeError for ways to run a server that pruning would get wrong."""
     parallel = vllm_config.parallel_config
     if not settings.compact:
@@ -137,7 +137,7 @@ def check_server(settings: Settings, vllm_config: Any) -> None:
     )
 
 
-def prepare(family: ServedFamily, settings: Settings, model_config: Any) -> None:
+def prepare(family: ServedFamily, settings: ServingSettings, model_config: Any) -> None:
     """Hand the settings on, and make the model runner keep positions apart from places."""
     multimodal = model_config.multimodal_config
     if multimodal is None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+from stsprune.embedded.load import use_hub_names
 
 SPECIAL = [
     "<pad>",
@@ -231,14 +232,5 @@ def write(family: str, folder: Path) -> None:
         model.get_output_embeddings().weight[: len(SPECIAL)] = 0  # words only
     model.save_pretrained(folder)
     if family.startswith("LLaVA"):
-        hub_names(folder / "model.safetensors")
+        use_hub_names(folder / "model.safetensors")
     processor.save_pretrained(folder)
-
-
-def hub_names(file: Path) -> None:
-    """The encoder's keys as checkpoints on the hub have them, and vLLM expects them."""
-    weights = {
-        name.replace("vision_tower.", "vision_tower.vision_model.", 1): value
-        for name, value in load_file(file).items()
-    }
-    save_file(weights, file, metadata={"format": "pt"})
