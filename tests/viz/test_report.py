@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from document import make_document, make_row
 
-from stsprune.viz.findings import findings
 from stsprune.viz.report import compose, save_report
+from stsprune.viz.report.findings import findings
 
 VOID = {"meta", "img", "source", "br"}
 

@@ -78,7 +78,7 @@ def export(model: Any, folder: Path) -> None:
 
 
 def use_hub_names(file: Path) -> None:
-    """Rename a LLaVA's encoder keys in a safetensors file to those that the hub's checkpoints have."""
+    """Rename a LLaVA's encoder keys in a safetensors file to those of the hub's checkpoints."""
     from safetensors.torch import load_file, save_file
 
     weights = {
