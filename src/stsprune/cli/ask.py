@@ -17,7 +17,7 @@ def ask(
     image: Annotated[str, typer.Argument(help="A PNG, JPEG, WEBP, GIF, BMP or TIFF file.")],
     question: Annotated[str, typer.Argument(help="What to ask, in quotes.")],
     model: Annotated[
-        str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
+        str, typer.Option(help='"embedded", "embedded-large", a folder, or a hub id.')
     ] = "embedded",
     method: Annotated[
         str, typer.Option(help='See `stsprune methods`; "none" keeps every token.')

@@ -23,7 +23,7 @@ QUESTION = "what is the background?"
 
 def check(
     model: Annotated[
-        str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
+        str, typer.Option(help='"embedded", "embedded-large", a folder, or a hub id.')
     ] = "embedded",
     image: Annotated[
         list[str] | None,
