@@ -26,9 +26,9 @@ def load_checkpoint(
 
     name: "embedded" or "embedded-large" (in the package, no network), a folder, or a hub id.
     Weights are read from safetensors only: a pickle file can run code. device: by default the GPU
-    if there is one; dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded model);
-    attn_implementation: as in transformers, by default its choice; layers: load no more than the
-    first ones of the decoder, for models too large to run whole.
+    if there is one; dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded
+    models); attn_implementation: as in transformers, by default its choice; layers: load no more
+    than the first ones of the decoder, for models too large to run whole.
 
     Raises InvalidArgumentError or MissingWeightsError.
     """
