@@ -1,4 +1,4 @@
-# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -15,9 +15,11 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
+RELEASES ?= 5.6.0 5.12.0 5.19.0 newest
+
 # tests/engine under the oldest release, two between and the newest that pip finds.
 test-matrix: $(READY)
-	$(BIN)/python tests/matrix.py 5.6.0 5.12.0 5.19.0 newest
+	$(BIN)/python tests/matrix.py $(RELEASES)
 
 # What tomorrow brings: the newest release and pre-release.
 test-next: $(READY)
@@ -43,6 +45,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Everything a release needs but the upload: leaves wheel and sdist in dist/.
+release-check: $(READY)
+	PYTHON=$(PYTHON) .ci/release-check
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
