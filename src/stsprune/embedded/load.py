@@ -17,9 +17,15 @@ WEIGHTS = Path(__file__).parent / "weights"
 def load_embedded(device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
     """The embedded VLM and its processor, from the package's own files: no network.
 
-    Returns a stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
-    device: any torch device; dtype: a torch dtype, by default float32 (stored in float16).
-    Raises MissingWeightsError where the package was built without its weights.
+    Args:
+        device: Any torch device.
+        dtype: A torch dtype, by default float32 (stored in float16).
+
+    Returns:
+        A stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
+
+    Raises:
+        MissingWeightsError: The package was built without its weights.
     """
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
