@@ -1,4 +1,4 @@
-# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | release-check | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | docs | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format release-check clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format docs release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -46,6 +46,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Into site/, strictly; then its links, and that it loads nothing from elsewhere.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet --clean
+	.venv-docs/bin/python .ci/check_site.py site
+
 # Everything a release needs but the upload: leaves wheel and sdist in dist/.
 release-check: $(READY)
 	PYTHON=$(PYTHON) .ci/release-check
@@ -61,6 +66,12 @@ $(READY): pyproject.toml constraints.txt
 	.venv-lmms/bin/python -m pip install --quiet --no-compile -c constraints-lmms.txt -e '.[lmms]' pytest
 	touch $@
 
+# It reads the sources and imports none of them: no torch.
+.venv-docs/ready: constraints-docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -c constraints-docs.txt mkdocs-material 'mkdocstrings[python]' nbconvert ruff
+	touch $@
+
 # torchaudio and torchcodec come built for CUDA, do not load beside torch for the CPU, and are not
 # needed for images.
 $(VLLM_READY): pyproject.toml constraints-vllm.txt
@@ -70,4 +81,4 @@ $(VLLM_READY): pyproject.toml constraints-vllm.txt
 	touch $(VLLM_READY)
 
 clean:
-	rm -rf .venv .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs site .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
