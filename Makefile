@@ -1,4 +1,4 @@
-# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | docs | release-check | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format docs release-check clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format docs notebooks release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -50,6 +50,10 @@ format: $(READY)
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet --clean
 	.venv-docs/bin/python .ci/check_site.py site
+
+# Runs docs/notebooks/ and writes their outputs; the tests hold them to it.
+notebooks: $(READY)
+	$(BIN)/python tests/notebooks.py
 
 # Everything a release needs but the upload: leaves wheel and sdist in dist/.
 release-check: $(READY)
