@@ -179,3 +179,20 @@ def test_a_faulty_site_is_found(name, tmp_path):
     assert fault in found
     shutil.rmtree(tmp_path / "reference" / "prune")
     assert any("stsprune.prune has no page" in fault for fault in check_site.faults(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["STS", "calibrate", "check", "energy", "load_embedded", "load_recipe", "prune", "repulsion"],
+)
+def test_docstrings_name_every_argument(name):
+    """In sections that tools parse; an argument that comes later is asked for too."""
+    import inspect
+
+    import stsprune
+
+    public = getattr(stsprune, name)
+    doc = inspect.getdoc(public)
+    described = set(re.findall(r"^    (\w+): ", doc[doc.index("Args:") :], re.MULTILINE))
+    assert set(inspect.signature(public).parameters) <= described
+    assert "Raises:" in doc
