@@ -1,4 +1,4 @@
-# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | clean; the first call sets up .venv, later ones reuse it.
+# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format docs notebooks release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -15,9 +15,11 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
+RELEASES ?= 5.6.0 5.12.0 5.19.0 newest
+
 # tests/engine under the oldest release, two between and the newest that pip finds.
 test-matrix: $(READY)
-	$(BIN)/python tests/matrix.py 5.6.0 5.12.0 5.19.0 newest
+	$(BIN)/python tests/matrix.py $(RELEASES)
 
 # What tomorrow brings: the newest release and pre-release.
 test-next: $(READY)
@@ -44,6 +46,19 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Into site/, strictly; then its links, and that it loads nothing from elsewhere.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet --clean
+	.venv-docs/bin/python .ci/check_site.py site
+
+# Runs docs/notebooks/ and writes their outputs; the tests hold them to it.
+notebooks: $(READY)
+	$(BIN)/python tests/notebooks.py
+
+# Everything a release needs but the upload: leaves wheel and sdist in dist/.
+release-check: $(READY)
+	PYTHON=$(PYTHON) .ci/release-check
+
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -55,6 +70,12 @@ $(READY): pyproject.toml constraints.txt
 	.venv-lmms/bin/python -m pip install --quiet --no-compile -c constraints-lmms.txt -e '.[lmms]' pytest
 	touch $@
 
+# It reads the sources and imports none of them: no torch.
+.venv-docs/ready: constraints-docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -c constraints-docs.txt mkdocs-material 'mkdocstrings[python]' nbconvert ruff
+	touch $@
+
 # torchaudio and torchcodec come built for CUDA, do not load beside torch for the CPU, and are not
 # needed for images.
 $(VLLM_READY): pyproject.toml constraints-vllm.txt
@@ -64,4 +85,4 @@ $(VLLM_READY): pyproject.toml constraints-vllm.txt
 	touch $(VLLM_READY)
 
 clean:
-	rm -rf .venv .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs site .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

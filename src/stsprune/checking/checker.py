@@ -41,12 +41,21 @@ def check(
     Then both sides are timed in turns. In float32 logits may differ by 1e-4, in half precision by
     four times the most that the unpruned model differs by from itself, cached against not.
 
-    model: as for `prune`, left as it was; inputs: what the processor gives for one prompt (or a
-    batch, padded on the left) with images or videos, on the model's device, or several of these;
-    rounds: turns of the clock, >= 1; advance: told 1 after each prompt and each turn.
+    Args:
+        model: As for `prune`, left as it was.
+        inputs: What the processor gives for one prompt (or a batch, padded on the left) with
+            images or videos, on the model's device, or several of these.
+        method: What is checked, for example `STS(budget=64)`.
+        steps: Tokens forced behind each prompt, >= 1.
+        rounds: Turns of the clock, >= 1.
+        advance: Told 1 after each prompt and each turn.
 
-    Raises what `prune` raises, InvalidTypeError and InvalidArgumentError for inputs that cannot
-    be checked (no image, a budget that drops nothing); a failed check is a result, no error.
+    Returns:
+        Differences, sizes, times and the verdict; a failed check is a result, no error.
+
+    Raises:
+        InvalidArgumentError: Inputs that cannot be checked (no image, a budget that drops nothing).
+        InvalidTypeError: Inputs of another kind; besides, what `prune` raises.
     """
     with prune(model, method):  # refuses what cannot be pruned before any work
         pass

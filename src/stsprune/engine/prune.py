@@ -51,21 +51,29 @@ def prune(
     tells what each stage kept of each image of the latest prompt. Leaving restores the model to
     the bit; a cache filled inside decodes on outside.
 
-    model: a supported vision-language model in eval mode (`stsprune models` lists them), also
-    inside a PEFT or DistributedDataParallel wrapper; method: for example `STS(budget=64)`, whose
-    budget counts per image and per video; positions: "original" rotary positions of the kept
-    tokens, or "compact" (re-indexed).
-    reusable: keep every token of the structure stage in all layers and only hide what the
-    question does not need, so that another question on the same cache chooses afresh.
-    budget_total: tokens over all images of a prompt, shared out by need; it takes the place of the
-    method's own budget. Needs one more synchronisation.
-    warn_no_gain: warn (NoGainWarning) at prompts whose prefill pruning is not expected to shorten,
-    by the closed form of engine/gain.py; they are pruned all the same.
-
     Batches are padded on the left; logits are those of the kept tokens, the last one last.
 
-    Raises InvalidArgumentError, InvalidTypeError, UnsupportedModelError or NestedPruneError before
-    anything is touched, and UnsupportedModeError for calls that cannot be pruned exactly.
+    Args:
+        model: A supported vision-language model in eval mode (`stsprune models` lists them), also
+            inside a PEFT or DistributedDataParallel wrapper.
+        method: For example `STS(budget=64)`, whose budget counts per image and per video.
+        positions: "original" rotary positions of the kept tokens, or "compact" (re-indexed).
+        reusable: Keep every token of the structure stage in all layers and only hide what the
+            question does not need, so that another question on the same cache chooses afresh.
+        budget_total: Tokens over all images of a prompt, shared out by need; it takes the place of
+            the method's own budget. Needs one more synchronisation.
+        warn_no_gain: Warn (NoGainWarning) at prompts whose prefill pruning is not expected to
+            shorten, by the closed form of engine/gain.py; they are pruned all the same.
+
+    Yields:
+        What each stage kept of each image of the latest prompt.
+
+    Raises:
+        InvalidArgumentError: Before anything is touched, as the next three.
+        InvalidTypeError: A method or an option of another kind.
+        UnsupportedModelError: No adapter knows the model.
+        NestedPruneError: `prune` is already active on it.
+        UnsupportedModeError: A call that cannot be pruned exactly.
     """
     check_version()
     model = unwrap(model)

@@ -65,7 +65,11 @@ _REGISTRY: dict[str, type[Method]] = {
 
 
 def methods() -> dict[str, type[Method]]:
-    """Name -> class of every method; each is built with `budget=...`."""
+    """Every method by its name.
+
+    Returns:
+        Name -> class; each is built with `budget=...`.
+    """
     return dict(_REGISTRY)
 
 
