@@ -92,9 +92,10 @@ def unpruned(
     trace: Trace,
     continuation: Tensor,
     questions: Sequence[tuple[int | Tensor, Trace]] = (),
+    family: str | Family | None = None,
 ) -> Unpruned:
     """The sequence of an oracle's arguments (`masked_logits`)."""
-    family = family_of(model)
+    family = family_of(model, family)
     inner, layers = family.inner(model), family.decoder(model).layers
     prompt, steps = inputs["input_ids"], continuation.shape[1]
     ids = torch.cat([prompt, continuation.to(prompt)], 1)

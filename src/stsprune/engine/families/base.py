@@ -37,7 +37,8 @@ class Family(ABC):
     or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
     block_kinds: the kinds of layers in which `blocks` hold; since: the
     oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an input
-    that the model has another name for.
+    that the model has another name for; proven: whether the package's own tests prove it, else the
+    first prompt of each model does (trial.py); guesses: whether shapes are guessed.
     """
 
     name: ClassVar[str]
@@ -49,6 +50,12 @@ class Family(ABC):
     block_kinds: ClassVar[frozenset[str]] = ATTENTION
     since: ClassVar[str] = FLOOR
     rope_inputs: ClassVar[Mapping[str, str]] = {}
+    proven: ClassVar[bool] = True
+    guesses: ClassVar[bool] = False
+
+    def fitted(self, model: Any) -> Family:
+        """The adapter for this very model; another one where the model decides what it is."""
+        return self
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""

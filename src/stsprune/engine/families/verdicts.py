@@ -20,6 +20,11 @@ class Verdict:
     why: str
     nearest: str = ""
 
+    @property
+    def outside(self) -> bool:
+        """Whether its visual tokens are not in the decoder's sequence at all."""
+        return self.why in (_CROSS, _ENCODER)
+
 
 _CROSS = "cross-attention: its visual tokens are not in the sequence"
 _ENCODER = "encoder-decoder: its visual tokens are read by cross-attention"
