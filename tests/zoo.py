@@ -430,7 +430,11 @@ from zoo_hybrids import HYBRIDS  # noqa: E402
 
 #: A class that an older transformers does not have is left out there, and all of these before 5.19.
 NEWER = HYBRIDS | GEMMA4 if MASKS_PER_LAYER else {}
-KITS |= {name: kit for name, kit in NEWER.items() if hasattr(transformers, kit.model)}
+KITS |= {
+    name: kit
+    for name, kit in NEWER.items()
+    if hasattr(transformers, kit.model) and not older_than(FAMILIES[kit.model].since)
+}
 
 for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     # What this release of transformers does not have yet is proven on those that do.

@@ -80,7 +80,7 @@ def decode(model, inputs, continuation, cache, logits):
 
 def next_positions(model, inputs):
     """[axes, B, 1] behind a prompt where positions have several axes, else None."""
-    if family_of(model).rotary_axes == 1:
+    if family_of(model).rotary_axes < 2:
         return None
     positions = rope_index(model, inputs)
     return (positions.amax((0, 2))[None, :, None] + 1).expand(len(positions), -1, -1)

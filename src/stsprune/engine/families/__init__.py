@@ -12,7 +12,16 @@ from .gemma import Gemma3
 from .gemma4 import Gemma4, Gemma4Unified
 from .generic import Generic
 from .grids import GRIDS
-from .hybrids import Lfm2VL, Lfm3VL, MiniCPMV46, Qwen35, Qwen35Moe
+from .hybrids import (
+    Lfm2VL,
+    Lfm3VL,
+    MiniCPMOcr,
+    MiniCPMV46,
+    MiniCPMV47,
+    NemotronHOmni,
+    Qwen35,
+    Qwen35Moe,
+)
 from .idefics import Idefics3, SmolVLM
 from .internvl import InternVL
 from .llava import Llava
@@ -41,6 +50,9 @@ _ALL: tuple[Family, ...] = (
     Lfm2VL(),
     Lfm3VL(),
     MiniCPMV46(),
+    MiniCPMV47(),
+    MiniCPMOcr(),
+    NemotronHOmni(),
     Gemma4(),
     Gemma4Unified(),
     *GRIDS,

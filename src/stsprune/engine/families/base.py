@@ -32,7 +32,8 @@ class Family(ABC):
     """Where a family keeps its parts; the defaults fit most of transformers.
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
-    rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
+    rotary_axes: numbers per rotary position (3 for mRoPE, 0 where no layer reads positions);
+    text_inputs: per-token inputs that are
     not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
     or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
     block_kinds: the kinds of layers in which `blocks` hold; since: the

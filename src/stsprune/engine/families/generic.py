@@ -61,7 +61,7 @@ class Generic(Family):
         found = model.get_decoder() if hasattr(model, "get_decoder") else None
         for part in (found, *model.modules()):
             layers, config = getattr(part, "layers", None), getattr(part, "config", None)
-            if isinstance(layers, nn.ModuleList) and hasattr(part, "embed_tokens") and config:
+            if isinstance(layers, nn.ModuleList) and config and _embeds(part, model):
                 return part
         raise UnsupportedModelError(
             f"model must have a text decoder with `layers`, {type(model).__name__} shows none: "
@@ -86,6 +86,12 @@ class Generic(Family):
     ) -> Sequence[Visual]:
         """See `Family.visuals`."""
         return guessed(model, modality, arguments, ids, self.token_ids(model)[modality])
+
+
+def _embeds(part: Any, model: Any) -> bool:
+    """Whether a part holds the table of the text's embeddings itself."""
+    table = model.get_input_embeddings()
+    return any(child is table for child in part.children())
 
 
 def _token_id(model: Any, kind: str) -> int | None:
