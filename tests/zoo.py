@@ -5,8 +5,9 @@ A new adapter joins the proof by a `Kit` in `KITS`, here or in another zoo_*.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -43,14 +44,16 @@ from stsprune.engine.layout import Ids
 
 __all__ = [
     "DEPTH",
-    "FULL",
     "IMAGE",
     "KITS",
+    "PATTERNED",
     "TEXT",
     "VIDEO",
     "VOCABULARY",
+    "WINDOWED",
     "WORDS",
     "Kit",
+    "enough",
     "joined",
     "shared",
 ]
@@ -459,6 +462,7 @@ SLIDING = tuple(
         "Muse Glimmer",
         "Muse Spark",
         "PaliGemma 2",
+        "Cohere Compass",
         "Cohere 2 Vision",
         "Aya Vision",
         "Idefics2",
@@ -467,8 +471,16 @@ SLIDING = tuple(
     if name in KITS
 )
 
-#: What is proven in every mode of the engine, not only by the families' own tests.
-FULL = {name: kit for name, kit in KITS.items() if not kit.lean}
+#: Kits whose masks no FlashAttention can express: windows, and blocks in full layers.
+PATTERNED = (*SLIDING, *(name for name in ("PaliGemma", "Molmo 2") if name in KITS))
+#: Kits that refuse reusable=True: windows, and chunks.
+WINDOWED = (*SLIDING, *(name for name in ("Llama 4",) if name in KITS))
+
+
+def enough(*parts: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """(kit, ...) of a product; of lean kits the last choice of every part alone."""
+    last = tuple(part[-1] for part in parts[1:])
+    return [case for case in product(*parts) if not KITS[case[0]].lean or case[1:] == last]
 
 
 @cache

@@ -109,7 +109,9 @@ def _run(sequence: Unpruned, calls: Sequence[_Call]) -> Tensor:
     """[B, W, Dim] behind the last layer; columns that it does not hold mean nothing."""
     states = torch.zeros_like(calls[0].added)
     for number, (layer, call) in enumerate(zip(sequence.layers, calls, strict=True)):
-        states = sequence.merged(states.to(call.added) + call.added, number)
+        states = states.to(call.added) + call.added
+        if number > 0:  # the decoder's own input is merged already
+            states = sequence.merged(states, number)
         held = sequence.held(number)
         seen = sequence.visible(number) if sequence.veils else None
         for row in range(len(states)):

@@ -84,6 +84,8 @@ def _merging(sequence: Unpruned, number: int) -> Any:
     """Give a layer what a merge before it made of the kept tokens."""
 
     def replace(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if number == 0:  # is done where the decoder begins
+            return None
         return (sequence.merged(args[0], number), *args[1:]), kwargs
 
     return replace
