@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from releases import need_repeated_pictures
 from snapshot import Snapshot
 from test_families import METHODS, TOLERANCE, decode, forced, forget, judged
 from zoo import DEPTH, IMAGE, KITS, shared
@@ -139,6 +140,22 @@ class TestStrangers:
         assert torch.equal(got, wanted)
         assert all(image.stages for image in trace.images)
         assert before == Snapshot(model)
+
+    @pytest.mark.parametrize(
+        "settings", [{"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}]
+    )
+    @pytest.mark.parametrize("family", ["LLaVA-1.5", "Qwen2-VL", "Mistral 3"])
+    def test_rows_that_generate_repeats(self, family, settings):
+        """The trial sees the rows repeated, the images not; it draws no random number."""
+        need_repeated_pictures(several=True)
+        model, told = shared(family), []
+        inputs = KITS[family].inputs(model, [[3, "image", 5], [1, "image", 2, "image", 4]])
+        for name in (None, "generic"):
+            torch.manual_seed(0)
+            with stsprune.prune(model, BOTH, family=name):
+                told.append(model.generate(**inputs, max_new_tokens=4, **settings))
+        assert torch.equal(*told)
+        assert model in trial._PROVEN
 
     @pytest.mark.parametrize("options", [{"positions": "compact"}, {"reusable": True}])
     def test_options(self, options):
@@ -390,8 +407,8 @@ class TestRegister:
         ("facts", "error", "message"),
         [
             ({"axes": 3}, InvalidArgumentError, "facts must be among .*rotary_axes.*got 'axes'"),
-            ({"rotary_axes": 0}, InvalidTypeError, "rotary_axes must be an int >= 1, got 0"),
-            ({"rotary_axes": True}, InvalidTypeError, "rotary_axes must be an int >= 1, got True"),
+            ({"rotary_axes": -1}, InvalidTypeError, "rotary_axes must be an int >= 0, got -1"),
+            ({"rotary_axes": True}, InvalidTypeError, "rotary_axes must be an int >= 0, got True"),
             ({"modalities": ("audio",)}, InvalidTypeError, r"modalities must be \('image',\)"),
             (
                 {"decoder": "text"},

@@ -17,7 +17,7 @@ from .visual import Plane, Visual
 #: What may be stated as it is, and the type that it must have.
 _FACTS: dict[str, tuple[Any, str]] = {
     "modalities": (tuple, "('image',), ('video',) or ('image', 'video')"),
-    "rotary_axes": (int, "an int >= 1"),
+    "rotary_axes": (int, "an int >= 0"),
     "text_inputs": (Mapping, "a mapping of an input's name to its value for text"),
     "per_token": (tuple, "a tuple of names"),
     "block_kinds": (frozenset, "a frozenset of layer types"),
@@ -114,7 +114,7 @@ def _checked(key: str, value: Any) -> Any:
     kind, allowed = _FACTS[key]
     wrong = not isinstance(value, kind) or isinstance(value, bool)
     if key == "rotary_axes" and not wrong:
-        wrong = value < 1
+        wrong = value < 0
     if key == "modalities" and not wrong:
         wrong = not value or not set(value) <= {"image", "video"}
     if wrong:

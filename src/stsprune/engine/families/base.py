@@ -33,13 +33,12 @@ class Family(ABC):
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
     rotary_axes: numbers per rotary position (3 for mRoPE, 0 where no layer reads positions);
-    text_inputs: per-token inputs that are
-    not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
-    or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
-    block_kinds: the kinds of layers in which `blocks` hold; since: the
-    oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an input
-    that the model has another name for; proven: whether the package's own tests prove it, else the
-    first prompt of each model does (trial.py); guesses: whether shapes are guessed.
+    text_inputs: per-token inputs that are not 0 for text behind the prompt, and what they are
+    there; per_token: arguments of the decoder or its layers with one entry per token, [B, T, ...],
+    besides the ones that all models have; block_kinds: the kinds of layers in which `blocks` hold;
+    since: the oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an
+    input that the model has another name for; proven: whether the package's own tests prove it,
+    else the first prompt of each model does (trial.py); guesses: whether shapes are guessed.
     """
 
     name: ClassVar[str]
