@@ -206,6 +206,31 @@ def next_config(kind: str = "LlavaNextConfig", **more: Any) -> Any:
     )
 
 
+def granite4_config() -> Any:
+    """Tiles of 6 x 6 patches become 3 x 3 tokens; nothing but text enters the decoder."""
+    return transformers.Granite4VisionConfig(
+        # The window transformer has a head per 64 numbers.
+        vision_config=transformers.CLIPVisionConfig(
+            image_size=24, projection_dim=32, **VISION | {"hidden_size": 64}
+        ),
+        text_config=transformers.Granite4VisionTextConfig(
+            **TEXT, attention_multiplier=0.3, embedding_multiplier=2.0
+        ),
+        qformer_config={
+            "num_hidden_layers": 1,
+            "intermediate_size": 64,
+            "cross_attention_frequency": 1,
+            "max_position_embeddings": 64,
+            "use_qformer_text_input": False,
+        },
+        image_grid_pinpoints=PINPOINTS,
+        image_token_index=IMAGE,
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_target_layers=[1, 2, 4, 5],
+    )
+
+
 def next_video_config() -> Any:
     return next_config("LlavaNextVideoConfig", video_token_index=VIDEO, spatial_pool_stride=2)
 
@@ -428,11 +453,22 @@ KITS: dict[str, Kit] = {
     ),
 }
 
+GRANITE = {
+    "Granite 4 Vision": Kit(
+        granite4_config,
+        "Granite4VisionForConditionalGeneration",
+        anyres_image,
+        anyres_collate,
+        lean=True,
+        beams=False,
+    )
+}
+
 from zoo_gemma4 import GEMMA4  # noqa: E402
 from zoo_hybrids import HYBRIDS  # noqa: E402
 
 #: A class that an older transformers does not have is left out there, and all of these before 5.19.
-NEWER = HYBRIDS | GEMMA4 if MASKS_PER_LAYER else {}
+NEWER = HYBRIDS | GEMMA4 | GRANITE if MASKS_PER_LAYER else {}
 KITS |= {
     name: kit
     for name, kit in NEWER.items()

@@ -227,7 +227,7 @@ def test_a_cut_prompt_is_refused(family):
 
 ONE_AXIS = [name for name, kit in KITS.items() if FAMILIES[kit.model].rotary_axes == 1]
 #: Their decoder needs more than embeddings: blocks, deepstack, a model without head.
-NOT_ALONE = ("Molmo 2", "Granite Docling", "Llama 4")
+NOT_ALONE = ("Molmo 2", "Granite Docling", "Granite 4 Vision", "Llama 4")
 ALONE = [name for name in ONE_AXIS if name not in {*SLIDING, *NOT_ALONE}]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from .compat import CACHE
 from .families import Family, family_of
@@ -50,7 +51,10 @@ class Prompt:
 
     def prefill(self) -> tuple[Tensor, Any]:
         """Logits [B, V] behind the prompt, and the KV cache."""
-        out = self.model(**self.inputs, use_cache=True, logits_to_keep=1)
+        # As generate() does: Granite 4 Vision makes none of its own.
+        cache = DynamicCache(config=self.family.decoder(self.model).config)
+        given = {CACHE: cache, "use_cache": True, "logits_to_keep": 1}
+        out = self.model(**self.inputs, **given)
         return out.logits[:, -1], getattr(out, CACHE)
 
     def step(self, number: int, token: Tensor, cache: Any) -> Tensor:

@@ -175,6 +175,8 @@ class Hooks:
             cache.home = CacheHome(self.inner, self.decoder)
             self.caches.add(cache)
         try:
+            deepstack = Deepstack.taken_from(kwargs, self.depth)
+            features = embeds if deepstack is None else deepstack.seen(embeds)
             plans = call.plans
             if plans is None:
                 assert settings.budget_total is not None
@@ -182,7 +184,7 @@ class Hooks:
                     settings.method,
                     layout,
                     settings.budget_total,
-                    embeds,
+                    features,
                     self.depth,
                     self.scoring,
                 )
@@ -192,9 +194,10 @@ class Hooks:
                 layout,
                 plans,
                 embeds,
+                features,
                 kwargs.get("position_ids"),
                 self.family.blocks(self.model, call.arguments),
-                Deepstack.taken_from(kwargs, self.depth),
+                deepstack,
                 self.encoding.view(call.arguments, layout),
                 self.family.block_kinds,
                 self.family.per_token,

@@ -6,7 +6,7 @@ from typing import Any
 
 from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModelError
 
-from .anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
+from .anyres import Granite4Vision, LlavaNext, LlavaNextVideo, LlavaOnevision
 from .base import Family
 from .gemma import Gemma3
 from .gemma4 import Gemma4, Gemma4Unified
@@ -36,6 +36,7 @@ _ALL: tuple[Family, ...] = (
     LlavaNext(),
     LlavaNextVideo(),
     LlavaOnevision(),
+    Granite4Vision(),
     Qwen2VL(),
     Qwen25VL(),
     Qwen3VL(),

@@ -68,9 +68,6 @@ VERDICTS: dict[str, Verdict] = {
     "Gemma3nForConditionalGeneration": Verdict(
         "its hidden states hold four streams per token (AltUp)", "Gemma 3"
     ),
-    "Granite4VisionForConditionalGeneration": Verdict(
-        "its image features are added before many layers, which no stage scores yet", "LLaVA-NeXT"
-    ),
     "UnlimitedOcrForConditionalGeneration": Verdict(
         "its window slides over the answer only, which no mask here expresses", "DeepSeek-OCR 2"
     ),
