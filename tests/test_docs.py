@@ -37,6 +37,8 @@ REASONS = {
     "make release-check does, in clean environments",
     "the checks themselves",
 }
+#: Run word for word by a test of its own.
+ELSEWHERE = {"docs/add_a_family.md": "tests/engine/test_add_a_family.py"}
 #: What is run with less than it says: the same command, fewer scenes.
 SHORTER = {
     "--prompts 400 --start 300": "--prompts 40 --start 300",
@@ -73,7 +75,11 @@ def blocks(path: Path) -> list[Block]:
 
 
 BLOCKS = [block for path in PAGES for block in blocks(path)]
-RUN = [block for block in BLOCKS if block.kind in ("bash", "python") and not block.reason]
+RUN = [
+    block
+    for block in BLOCKS
+    if block.kind in ("bash", "python") and not block.reason and block.page not in ELSEWHERE
+]
 
 
 def commands(text: str) -> list[str]:
@@ -99,6 +105,11 @@ def test_blocks_say_what_they_are():
         assert "```" not in outside, path
         assert not INDENTED.search(outside), f"{path.name}: a command outside a fence"
         assert "<!-- not run:" not in outside, f"{path.name}: a mark without its block"
+
+
+def test_what_is_run_elsewhere_names_its_page():
+    for page, test in ELSEWHERE.items():
+        assert Path(page).name in (ROOT / test).read_text()
 
 
 def test_what_is_shortened_is_there():
@@ -183,7 +194,17 @@ def test_a_faulty_site_is_found(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["STS", "calibrate", "check", "energy", "load_embedded", "load_recipe", "prune", "repulsion"],
+    [
+        "STS",
+        "calibrate",
+        "check",
+        "energy",
+        "load_embedded",
+        "load_recipe",
+        "prune",
+        "register_family",
+        "repulsion",
+    ],
 )
 def test_docstrings_name_every_argument(name):
     """In sections that tools parse; an argument that comes later is asked for too."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .calibration import calibrate
     from .checking import check
     from .embedded import load_embedded
-    from .engine import prune
+    from .engine import prune, register_family
     from .errors import StsPruneError
     from .method import STS, methods
     from .recipes import load_recipe
@@ -29,6 +29,7 @@ _HOMES = {
     "load_recipe": "recipes",
     "methods": "method",
     "prune": "engine",
+    "register_family": "engine",
     "repulsion": "selection",
 }
 
@@ -43,6 +44,7 @@ __all__ = [
     "load_recipe",
     "methods",
     "prune",
+    "register_family",
     "repulsion",
 ]
 

@@ -90,8 +90,11 @@ def run(
     max_new_tokens: int = 64,
     repeats: int = 1,
     positions: str = "original",
+    family: str | None = None,
 ) -> Answered:
     """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times.
+
+    family: as for `stsprune.prune`.
 
     Raises what `stsprune.prune` raises, also for an unpruned run of a model it does not know.
     """
@@ -103,16 +106,20 @@ def run(
     from stsprune.engine.families import family_of
     from stsprune.method.base import layer_average
 
-    family = family_of(model)
+    adapter = family_of(model, family)
     inputs = build_inputs(model, processor, image, question)
-    marks = [inputs["input_ids"] == token for token in family.token_ids(model).values()]
+    marks = [inputs["input_ids"] == token for token in adapter.token_ids(model).values()]
     total = int(sum(mark.sum() for mark in marks))
     layers: int = model.config.get_text_config().num_hidden_layers
     context: AbstractContextManager[Any] = (
-        nullcontext() if method is None else stsprune.prune(model, method, positions=positions)
+        nullcontext()
+        if method is None
+        else stsprune.prune(model, method, positions=positions, family=family)
     )
     with torch.inference_mode(), context as trace:
         times, cache = [], None
+        if family is not None:
+            model(**inputs)  # an adapter's trial is not part of a prefill's time
         for _ in range(repeats):
             start = _now(model)
             cache = getattr(model(**inputs, use_cache=True, logits_to_keep=1), CACHE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .answer import build_inputs, check_text, check_words
-from .arguments import check_attention, check_device, check_dtype
+from .arguments import check_attention, check_device, check_dtype, check_family
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def check(
         str,
         typer.Option(help="Visual tokens per decoder layer on average: 64, or a fraction: 0.25."),
     ] = "0.25",
+    family: Annotated[
+        str | None, typer.Option(help='For a model that is not listed: "generic", or a family.')
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; else as stored.")
     ] = None,
@@ -61,6 +64,7 @@ def check(
     pruner = find_method(method)(budget=read_budget(budget))
     if question is not None:
         check_text(question)
+    check_family(family)
     check_dtype(dtype)
     check_attention(attention)
     check_device(device)
@@ -81,7 +85,9 @@ def check(
         ]
         with answering() as bar:
             bar.start("checking", len(inputs) + ROUNDS)
-            found = stsprune.check(vlm, inputs, pruner, rounds=ROUNDS, advance=bar.advance)
+            found = stsprune.check(
+                vlm, inputs, pruner, rounds=ROUNDS, family=family, advance=bar.advance
+            )
     except torch.OutOfMemoryError as error:
         raise InvalidArgumentError(
             f"model must fit the device, {model!r} does not ({str(error).splitlines()[0]}): "

@@ -46,6 +46,8 @@ class Encoding:
         """Put the wrappers on; `undo` takes them off."""
         for modality in self.family.modalities:
             name = f"get_{modality}_features"
+            if not hasattr(self.inner, name):
+                continue  # then generate() cannot encode ahead either
             before = self.inner.__dict__.get(name)
             self.inner.__dict__[name] = self._noting(getattr(self.inner, name))
             if before is None:

@@ -63,6 +63,7 @@ class Hooks:
         self.caches: weakref.WeakSet[PrunedCache] = weakref.WeakSet()
         self.call: _Call | None = None
         self.current: Pass | None = None
+        self.asleep = False  # a trial runs the model as if nothing were installed
 
     def install(self, undo: ExitStack) -> None:
         """Hook everything; `undo` takes it all back, also half-way through."""
@@ -107,6 +108,8 @@ class Hooks:
         """Before the inner model: does this call bring images, and where?"""
         self.call = self.current = None
         self.capture.close()
+        if self.asleep:
+            return
         arguments = self._arguments(args, kwargs)
         check_inputs(arguments)
         ids = arguments.get("input_ids")
@@ -144,6 +147,8 @@ class Hooks:
         """Before the text model: begin the pass that this call is."""
         cache, call = cache_of(kwargs), self.call
         self.call = None
+        if self.asleep:
+            return None
         if call is not None and call.layout is not None:
             return args, self._begin(call, call.layout, cache, kwargs | self.forced)
         if not isinstance(cache, PrunedCache):
@@ -170,6 +175,8 @@ class Hooks:
             cache.home = CacheHome(self.inner, self.decoder)
             self.caches.add(cache)
         try:
+            deepstack = Deepstack.taken_from(kwargs, self.depth)
+            features = embeds if deepstack is None else deepstack.seen(embeds)
             plans = call.plans
             if plans is None:
                 assert settings.budget_total is not None
@@ -177,7 +184,7 @@ class Hooks:
                     settings.method,
                     layout,
                     settings.budget_total,
-                    embeds,
+                    features,
                     self.depth,
                     self.scoring,
                 )
@@ -187,9 +194,10 @@ class Hooks:
                 layout,
                 plans,
                 embeds,
+                features,
                 kwargs.get("position_ids"),
                 self.family.blocks(self.model, call.arguments),
-                Deepstack.taken_from(kwargs, self.depth),
+                deepstack,
                 self.encoding.view(call.arguments, layout),
                 self.family.block_kinds,
                 self.family.per_token,

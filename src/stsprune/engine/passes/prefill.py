@@ -74,18 +74,13 @@ class Prefill:
         for number, (bucket, plan) in enumerate(self._buckets()):
             if plan.structure is None:
                 continue
-            tokens = self._tokens(bucket, embeds)
+            tokens = self._tokens(bucket, self.prompt.features)
             kept, merged = structure_stage(
                 self.method, tokens, plan.structure, bucket.visual, self.trace
             )
             self.table.drop(number, kept)
             if merged is not None:
-                if kwargs.get("per_layer_inputs") is not None:
-                    name = type(self.method).__name__
-                    raise UnsupportedModeError(
-                        f"method must not merge before the first layer, as {name} does, for a "
-                        "model with inputs per layer: a merged token has none"
-                    )
+                self._check_merged(kwargs)
                 places = (bucket.rows[:, None], self.table.columns(number))
                 embeds = embeds.index_put(places, merged)
         self._regroup(0)
@@ -107,8 +102,8 @@ class Prefill:
         self, layer: int, hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """See `Pass`; gathers where the layer before it scored."""
-        if self.prompt.deepstack is not None and layer > 0:
-            hidden = self.prompt.deepstack.add(layer - 1, hidden, self.table.index)
+        if self.prompt.deepstack is not None:
+            hidden = self.prompt.deepstack.add(layer, hidden, self.table.index)
         if layer - 1 in self.reads:
             for merge in self._merges:
                 hidden = merge(hidden)
@@ -128,7 +123,7 @@ class Prefill:
     def read(self, reading: Reading) -> None:
         """See `Pass`: the semantic stage, which drops from the next layer on."""
         cached = reading.keys.shape[2] - self.table.index.shape[1]
-        embeds = self.prompt.embeds if "embeddings" in self.method.needs else None
+        embeds = self.prompt.features if "embeddings" in self.method.needs else None
         for number, (bucket, plan) in enumerate(self._buckets()):
             keep = dict(plan.semantics).get(reading.layer)
             if keep is None:
@@ -165,6 +160,18 @@ class Prefill:
 
     def _buckets(self) -> list[tuple[Bucket, Plan]]:
         return list(zip(self.layout.buckets, self.prompt.plans, strict=True))
+
+    def _check_merged(self, kwargs: Mapping[str, Any]) -> None:
+        """What later layers add is a token's own. Raises UnsupportedModeError."""
+        what = "inputs per layer: a merged token has none"
+        if kwargs.get("per_layer_inputs") is None:
+            if self.prompt.deepstack is None or not self.prompt.deepstack.empty:
+                return
+            what = "images that later layers add: a merged token is not among them"
+        raise UnsupportedModeError(
+            f"method must not merge before the first layer, as {type(self.method).__name__} does, "
+            f"for a model with {what}"
+        )
 
     def _tokens(self, bucket: Bucket, embeds: Tensor) -> VisualTokens:
         view = self.prompt.encoder
