@@ -68,6 +68,11 @@ class Explorer:
         model = {"name": self.name, "layers": self.depth}
         return {"model": model, "prompt": prompt, "columns": shown}
 
+    def forget(self) -> None:
+        """Drop what is remembered, its times too."""
+        self._prompts.clear()
+        self._columns.clear()
+
     def _prompt(self, picture: Picture, question: str, job: Job) -> tuple[Unpruned, dict]:
         model = self.model
         job.says("unpruned: looking at the picture")

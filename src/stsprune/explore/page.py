@@ -81,10 +81,10 @@ def _lay_out(explorer: Explorer, grid: int, tokens: int) -> Controls:
     start = State()
     budget = round(SHARE * tokens)
     gr.HTML(f"<h1>stsprune explore</h1><p>{escape(LEAD)} Model: {escape(explorer.name)}.</p>")
+    example = gr.Radio([one.title for one in EXAMPLES], label="Examples", elem_id="examples")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280, elem_id="controls"):
-            example = gr.Radio([one.title for one in EXAMPLES], label="Examples")
-            with gr.Row():
+            with gr.Row(equal_height=True):
                 scene = gr.Number(
                     0,
                     label="Drawn scene",
@@ -100,18 +100,23 @@ def _lay_out(explorer: Explorer, grid: int, tokens: int) -> Controls:
                 first.asked[0][0], label="Question", max_length=LONGEST_QUESTION, elem_id="question"
             )
             asked = gr.Radio(
-                [text for text, _ in first.asked], label="Questions about this scene", value=None
+                [text for text, _ in first.asked],
+                label="Questions about this scene",
+                elem_id="asked",
             )
             method = gr.Dropdown(names, value=start.method, label="Method", elem_id="method")
             sliding: dict[str, Any] = {"minimum": 1, "maximum": tokens, "step": 1}
             budget_box = gr.Slider(
-                value=budget, label="Budget, visual tokens per layer", elem_id="budget", **sliding
+                value=budget, label="Budget (tokens per layer)", elem_id="budget", **sliding
             )
             compare = gr.Checkbox(start.compare, label="Compare with another", elem_id="compare")
             with gr.Group(visible=start.compare) as second:
                 other = gr.Dropdown(names, value=start.other, label="Second method")
                 other_budget = gr.Slider(
-                    value=budget, label="Second budget", elem_id="other-budget", **sliding
+                    value=budget,
+                    label="Second budget (tokens per layer)",
+                    elem_id="other-budget",
+                    **sliding,
                 )
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", size="sm", min_width=80, elem_id="ask")

@@ -100,6 +100,7 @@ def _prepare(load: Callable[[], tuple[Any, Any]], name: str, job: Any) -> tuple[
     grid = scene_grid(model)
     picture = drawn(0, grid)
     view = explorer.view(picture, picture.asked[0][0], [], job)
+    explorer.forget()  # its times are of a busy start
     return explorer, grid, view["prompt"]["tokens"]
 
 

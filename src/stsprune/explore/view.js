@@ -140,8 +140,8 @@ function point(index) {
 // --- the page -------------------------------------------------------------------------------------
 
 function layerText() {
-  if (local.at === 0) return "Before pruning: every token of the picture";
-  return `Decoder layer ${local.at - 1} of 0 to ${shown.model.layers - 1}`;
+  if (local.at === 0) return "before pruning";
+  return `decoder layer ${local.at - 1} (0 to ${shown.model.layers - 1})`;
 }
 function columnText(column) {
   const total = shown.prompt.tokens;
@@ -155,7 +155,8 @@ function columnText(column) {
 
 function bars(column) {
   const total = shown.prompt.tokens;
-  const box = make("div", { class: "bars", "aria-hidden": "true" });
+  const box = make("div", { class: "bars" }), figure = make("figure", { "aria-hidden": "true" }, box,
+    make("figcaption", { class: "note", text: `Tokens before pruning, then at decoder layers 0 to ${column.per_layer.length - 1}` }));
   const counts = [total, ...column.per_layer];
   counts.forEach((count, at) => {
     const bar = make("div", { class: at === local.at ? "bar now" : "bar", title: at ? `layer ${at - 1}: ${count} tokens` : `${count} tokens` });
@@ -163,7 +164,7 @@ function bars(column) {
     bar.addEventListener("click", () => { local.at = at; moved(); });
     box.append(bar);
   });
-  return box;
+  return figure;
 }
 
 function changesTable(column) {
@@ -234,9 +235,10 @@ function columnBox(column, number) {
   }
   const canvas = make("canvas", { tabindex: "0", role: "img", class: "picture", "aria-describedby": `token-${number}`,
     "aria-label": `${shown.prompt.picture.name} with the tokens that ${column.method} holds. Arrow keys move between tokens.` });
-  box.append(make("div", { class: "frame" }, canvas));
-  box.append(make("p", { class: "holds" }), make("p", { class: "token", id: `token-${number}` }), make("div", { class: "legend" }));
-  box.append(answerBox(column), bars(column), costTable(column), changesTable(column));
+  box.append(
+    make("div", { class: "looks" }, make("div", { class: "frame" }, canvas), make("p", { class: "holds" }),
+      make("p", { class: "token", id: `token-${number}` }), make("div", { class: "legend" })),
+    make("div", { class: "facts" }, answerBox(column), bars(column), costTable(column), changesTable(column)));
   const at = (event) => {
     const [rows, columns] = shown.prompt.picture.grid, frame = canvas.getBoundingClientRect();
     const x = clamp(Math.floor(((event.clientX - frame.left) / frame.width) * columns), 0, columns - 1);
@@ -266,7 +268,7 @@ function legend(column) {
   const stage = scoring(column, local.at);
   if (!stage) {
     box.append(make("p", { class: "note", text: "No scores here: " + (local.at > 0 && column.stages.some((one) => one.layer < 0)
-      ? "the structure stage chooses a set and gives none." : "no stage has scored up to this layer.") }));
+      ? "the structure stage chooses a set and gives none." : "no stage has scored up to here.") }));
     return box;
   }
   const [low, high] = range(stage);
@@ -323,10 +325,10 @@ function build() {
     make("p", { class: "asked" }, make("strong", { text: shown.prompt.question }),
       make("span", { text: ` about ${shown.prompt.picture.name}` })),
     make("div", { class: "stage" },
-      make("label", { for: "layers", text: "Stage and decoder layer" }), slider,
-      make("output", { class: "where", for: "layers" })),
+      make("label", { for: "layers", text: "Stage and decoder layer" }),
+      make("output", { class: "where", for: "layers" }), slider),
     make("div", { class: "switch" }, heat, make("label", { for: "heat", text: "Scores as a heat map" })));
-  const columns = make("div", { class: "columns" }, ...shown.columns.map(columnBox));
+  const columns = make("div", { class: shown.columns.length > 1 ? "columns" : "columns single" }, ...shown.columns.map(columnBox));
   const parts = [head, columns];
   const extra = shown.prompt.picture.planes.length;
   if (extra > 1) parts.push(make("p", { class: "note", text: `The model sees the picture on ${extra} grids; the finest one is drawn, counts are of all.` }));
