@@ -13,7 +13,7 @@ from stsprune.explore.serve import HOST, PORT, open_page
 
 if __name__ == "__main__":
     model = os.environ.get("STSPRUNE_MODEL", EMBEDDED)
-    page, address = open_page(
+    page, address, _ = open_page(
         lambda: load_checkpoint(model),
         model,
         host=os.environ.get("GRADIO_SERVER_NAME", HOST),

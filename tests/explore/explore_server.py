@@ -16,6 +16,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LISTENING, SLOW = HERE / "listening.py", HERE / "slow_page.py"
 
+#: Of the page's process: this source, offline, with all cores.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
+    "PYTHONPATH": str(HERE.parents[1] / "src"),
+    "HF_HUB_OFFLINE": "1",
+}
+
 
 @dataclass
 class Server:
@@ -42,9 +48,7 @@ def run_explore(folder: Path, script: list[str] | None = None) -> Iterator[Serve
     """Start, wait for the page, end it. script: instead of the command line's own program."""
     port = free_port()
     words = script or [str(LISTENING), str(folder / "calls"), "explore", "--port"]
-    kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    source = str(HERE.parents[1] / "src")
-    env = kept | {"PYTHONPATH": source, "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder)}
+    env = ENVIRONMENT | {"TMPDIR": str(folder)}
     start = time.perf_counter()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

@@ -19,5 +19,5 @@ def slow():
 
 
 if __name__ == "__main__":
-    page, _ = open_page(slow, "slow", port=int(sys.argv[1]))
+    page, *_ = open_page(slow, "slow", port=int(sys.argv[1]))
     page.block_thread()

@@ -18,10 +18,11 @@ from stsprune.errors import InvalidArgumentError
 from stsprune.explore.address import read_address
 from stsprune.explore.download import write_download
 from stsprune.explore.examples import EXAMPLES
-from stsprune.explore.explorer import Explorer, Wanted
+from stsprune.explore.explorer import Explorer
 from stsprune.explore.jobs import Job, Stopped, Worker
 from stsprune.explore.picture import drawn, scene_grid, uploaded
 from stsprune.explore.serve import check_port
+from stsprune.explore.wanted import Wanted
 from stsprune.method import methods
 
 NAMES = list(methods())

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from explore_server import run_explore
+from explore_server import ENVIRONMENT, run_explore
 from PIL import Image
 
 import stsprune
-from stsprune.explore.explorer import Explorer, Wanted
+from stsprune.explore.explorer import Explorer
 from stsprune.explore.jobs import Job
 from stsprune.explore.picture import drawn, scene_grid
+from stsprune.explore.wanted import Wanted
 from stsprune.viz import dim_dropped
 
 SLIDER = "#budget input[type=range]"
@@ -44,7 +45,7 @@ def library():
 def settled(page, budget, column=0, method=None):
     """Wait until a column shows that budget (and method)."""
     wanted = f'[data-budget="{budget}"]' + (f'[data-method="{method}"]' if method else "")
-    page.locator(f".column >> nth={column}").and_(page.locator(f".column{wanted}")).wait_for()
+    page.locator(f".side >> nth={column}").and_(page.locator(f".side{wanted}")).wait_for()
 
 
 def query(page):
@@ -183,7 +184,7 @@ def test_probabilities_that_changed(visit, library):
 def test_a_second_column(visit, library):
     page = visit()
     page.get_by_label("Compare with another").check()
-    page.locator(".column >> nth=1").wait_for()
+    page.locator(".side >> nth=1").wait_for()
     page.get_by_label("Second method").click()
     page.get_by_role("option", name="grid", exact=True).click()
     budget = query(page)["other_budget"]
@@ -192,15 +193,15 @@ def test_a_second_column(visit, library):
     assert page.locator(".holds").nth(1).inner_text().startswith(f"Holds {told['per_layer'][0]} of")
     assert query(page)["other"] == "grid"
     page.get_by_label("Compare with another").uncheck()
-    page.locator(".columns.single").wait_for()
-    assert page.locator(".column").count() == 1
+    page.locator(".sides.single").wait_for()
+    assert page.locator(".side").count() == 1
     assert "compare" not in query(page)
 
 
 def test_examples_and_questions(visit, library):
     page = visit()
     page.get_by_label("Counting").check()
-    page.locator(".column >> nth=1").wait_for()
+    page.locator(".side >> nth=1").wait_for()
     state = query(page)
     assert state["scene"] == "5"
     assert "how many" in page.locator("#question textarea").input_value()
@@ -340,8 +341,8 @@ def test_questions_that_cannot_be_asked(visit, question, says):
 
 def test_a_budget_out_of_a_methods_reach(visit):
     page = visit("?method=fastv&budget=4&compare=1&other=grid&other_budget=4")
-    assert "budget must be at least" in page.locator(".column >> nth=0").inner_text()
-    assert page.locator(".column >> nth=1").locator("canvas").count() == 1
+    assert "budget must be at least" in page.locator(".side >> nth=0").inner_text()
+    assert page.locator(".side >> nth=1").locator("canvas").count() == 1
 
 
 # --- several visitors, long jobs ----------------------------------------------------------------
@@ -369,7 +370,7 @@ def test_two_visitors_at_once(visit, library):
 def test_a_long_job_shows_progress_waits_its_turn_and_can_be_stopped(visit, slow_server):
     first = visit(at=slow_server)
     second = visit(at=slow_server)
-    shown = first.locator(".column").get_attribute("data-budget")
+    shown = first.locator(".side").get_attribute("data-budget")
     first.locator("#question textarea").fill("what is the background?")
     first.locator("#ask").click()
     first.locator("#status", has_text=re.compile(r"decoder layer \d+ of \d+")).wait_for()
@@ -378,7 +379,7 @@ def test_a_long_job_shows_progress_waits_its_turn_and_can_be_stopped(visit, slow
     second.locator("#status", has_text="Waiting: 1 before this one").wait_for()
     first.locator("#stop").click()
     first.locator("#status", has_text="Stopped").wait_for()
-    assert first.locator(".column").get_attribute("data-budget") == shown
+    assert first.locator(".side").get_attribute("data-budget") == shown
     assert "background" not in first.locator(".asked").inner_text()
     settled(second, int(shown) + 1)  # the other visitor's job goes on
     first.locator("#ask").click()
@@ -494,13 +495,13 @@ def test_a_slider_move_is_answered_in_400_ms(visit):
           window.times = [];
           document.addEventListener('keydown', () => { window.began = performance.now(); }, true);
           new MutationObserver(() => {
-            const column = document.querySelector('.column');
+            const column = document.querySelector('.side');
             if (window.began && column && column.dataset.budget !== window.seen) {
               window.seen = column.dataset.budget;
               requestAnimationFrame(() => window.times.push(performance.now() - window.began));
             }
           }).observe(document.querySelector('#view'), { childList: true, subtree: true });
-          window.seen = document.querySelector('.column').dataset.budget;
+          window.seen = document.querySelector('.side').dataset.budget;
         }"""
     )
     page.locator(SLIDER).focus()
@@ -571,7 +572,10 @@ def test_a_port_in_use_and_a_model_that_is_not_there(server):
         (["--model", "./nowhere"], "model folder './nowhere' does not exist"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "stsprune", "explore", *words], capture_output=True, text=True
+            [sys.executable, "-m", "stsprune", "explore", *words],
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
         )
         assert done.returncode == 2
         assert says in done.stderr
@@ -592,5 +596,7 @@ def test_a_model_that_cannot_be_pruned():
             def get_text_config():
                 return type("Text", (), {"num_hidden_layers": 2})
 
+    page, _, ready = open_page(lambda: (Other().eval(), None), "other", port=free_port())
     with pytest.raises(UnsupportedModelError, match="Other"):
-        open_page(lambda: (Other().eval(), None), "other", port=free_port())
+        ready.result(60)
+    page.close(verbose=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,22 @@ def explore(
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Open a page that shows what a method keeps, stage by stage, and what it costs."""
-    from stsprune.checkpoints import load_checkpoint
     from stsprune.explore import check_extra
     from stsprune.explore.serve import open_page
 
     check_extra()
-    quiet_transformers()
-    page, address = open_page(lambda: load_checkpoint(model), model, port=port, browser=show)
+    page, address, ready = open_page(lambda: _load(model), model, port=port, browser=show)
     typer.echo(f"stsprune explore: {address} (Ctrl-C ends it)")
+    try:
+        ready.result()
+    except BaseException:
+        page.close(verbose=False)
+        raise
     page.block_thread()
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    from stsprune.checkpoints import load_checkpoint
+
+    quiet_transformers()
+    return load_checkpoint(name)

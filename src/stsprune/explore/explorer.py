@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -19,25 +18,23 @@ from .jobs import Job
 from .picture import Picture
 from .pruned import run_pruned
 from .unpruned import Unpruned, answer_tokens, forced, held_bytes, prefill
+from .wanted import Wanted
 
 Kept = TypeVar("Kept")
 #: Prompts and columns that are remembered; a visitor comes back to what was just on the page.
 PROMPTS, COLUMNS = 16, 128
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One column: a method's name and its budget in visual tokens per decoder layer."""
-
-    method: str
-    budget: int
-
-
 class Explorer:
-    """Answers what the page asks. Its methods run in the one thread that owns the model."""
+    """Answers what the page asks. Its methods run in the one thread that owns the model.
+
+    Raises what `stsprune.prune` raises for a model that it cannot prune.
+    """
 
     def __init__(self, model: Any, processor: Any, name: str) -> None:
         self.model, self.processor, self.name = model, processor, name
+        with stsprune.prune(model, find_method("grid")(budget=1.0)):
+            pass
         self.depth: int = model.config.get_text_config().num_hidden_layers
         self._prompts: OrderedDict[Any, tuple[Unpruned, dict]] = OrderedDict()
         self._columns: OrderedDict[Any, dict] = OrderedDict()

@@ -13,8 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from stsprune.engine.families import family_of
-
 
 class Stopped(Exception):
     """Raised inside a job that somebody stopped; never an error to show."""
@@ -47,6 +45,8 @@ class Job:
     @contextmanager
     def following(self, model: Any) -> Iterator[None]:
         """Note every decoder layer of `model` inside, and raise Stopped there."""
+        from stsprune.engine.families import family_of  # torch, which the page does not wait for
+
         layers = family_of(model).decoder(model).layers
 
         def before(number: int) -> Callable[..., None]:

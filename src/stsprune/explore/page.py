@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -14,20 +15,18 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from stsprune.errors import StsPruneError
-from stsprune.method import methods
 from stsprune.viz.overlay import COLOUR, LIGHT
 
 from .address import LONGEST_QUESTION, State, read_address
+from .backend import Backend
 from .download import write_download
 from .examples import EXAMPLES
-from .explorer import Explorer, Wanted
 from .jobs import Job, Stopped, Worker
-from .picture import SCENES, Picture, drawn, uploaded
+from .picture import SCENES, Picture, uploaded
+from .wanted import Wanted
 
-#: Of the picture's tokens, where no budget is asked for: the middle of the field's three.
-SHARE = 2 / 9
-#: Seconds between two looks at a running job, and sessions whose pictures are kept.
-LOOK, SESSIONS = 0.3, 32
+#: Seconds between two looks at a running job.
+LOOK = 0.3
 LEAD = (
     "What a method keeps of a picture's visual tokens, stage by stage, and what that does to the "
     "answer and its cost. Pictures stay on this machine."
@@ -66,21 +65,19 @@ class Controls:
     view: Any
 
 
-def build_page(explorer: Explorer, worker: Worker, grid: int, tokens: int) -> gr.Blocks:
-    """The app. grid: patches per side of drawn scenes; tokens: visual tokens of a picture."""
+def build_page(worker: Worker, ready: Future[Backend], name: str) -> gr.Blocks:
+    """The app; `open` fills its controls when the model is ready. name: the model's."""
     with gr.Blocks(
         title="stsprune explore", analytics_enabled=False, delete_cache=(600, 3600)
     ) as page:
-        controls = _lay_out(explorer, grid, tokens)
-        Events(explorer, worker, grid, controls).connect(page)
+        controls = _lay_out(name)
+        Events(worker, ready, controls).connect(page)
     return page
 
 
-def _lay_out(explorer: Explorer, grid: int, tokens: int) -> Controls:
-    first, names = drawn(0, grid), list(methods())
+def _lay_out(name: str) -> Controls:
     start = State()
-    budget = round(SHARE * tokens)
-    gr.HTML(f"<h1>stsprune explore</h1><p>{escape(LEAD)} Model: {escape(explorer.name)}.</p>")
+    gr.HTML(f"<h1>stsprune explore</h1><p>{escape(LEAD)} Model: {escape(name)}.</p>")
     example = gr.Radio([one.title for one in EXAMPLES], label="Examples", elem_id="examples")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280, elem_id="controls"):
@@ -97,23 +94,21 @@ def _lay_out(explorer: Explorer, grid: int, tokens: int) -> Controls:
                     "Upload a picture", size="sm", min_width=100, elem_id="upload"
                 )
             question = gr.Textbox(
-                first.asked[0][0], label="Question", max_length=LONGEST_QUESTION, elem_id="question"
+                "", label="Question", max_length=LONGEST_QUESTION, elem_id="question"
             )
-            asked = gr.Radio(
-                [text for text, _ in first.asked],
-                label="Questions about this scene",
-                elem_id="asked",
+            asked = gr.Radio([], label="Questions about this scene", elem_id="asked")
+            method = gr.Dropdown(
+                [start.method], value=start.method, label="Method", elem_id="method"
             )
-            method = gr.Dropdown(names, value=start.method, label="Method", elem_id="method")
-            sliding: dict[str, Any] = {"minimum": 1, "maximum": tokens, "step": 1}
+            sliding: dict[str, Any] = {"minimum": 1, "maximum": 2, "step": 1}
             budget_box = gr.Slider(
-                value=budget, label="Budget (tokens per layer)", elem_id="budget", **sliding
+                value=1, label="Budget (tokens per layer)", elem_id="budget", **sliding
             )
             compare = gr.Checkbox(start.compare, label="Compare with another", elem_id="compare")
             with gr.Group(visible=start.compare) as second:
-                other = gr.Dropdown(names, value=start.other, label="Second method")
+                other = gr.Dropdown([start.other], value=start.other, label="Second method")
                 other_budget = gr.Slider(
-                    value=budget,
+                    value=1,
                     label="Second budget (tokens per layer)",
                     elem_id="other-budget",
                     **sliding,
@@ -137,7 +132,7 @@ def _lay_out(explorer: Explorer, grid: int, tokens: int) -> Controls:
             )
     return Controls(
         picture=gr.State(None, time_to_live=3600),
-        limit=gr.State(tokens),
+        limit=gr.State(1),
         scene=scene,
         example=example,
         upload=upload,
@@ -167,8 +162,8 @@ def part(name: str) -> str:
 class Events:
     """What the controls do. One job per visitor: a newer one stops the one before it."""
 
-    def __init__(self, explorer: Explorer, worker: Worker, grid: int, controls: Controls) -> None:
-        self.explorer, self.worker, self.grid, self.c = explorer, worker, grid, controls
+    def __init__(self, worker: Worker, ready: Future[Backend], controls: Controls) -> None:
+        self.worker, self.ready, self.c = worker, ready, controls
         self.latest: dict[str, Job] = {}
 
     def connect(self, page: gr.Blocks) -> None:
@@ -186,7 +181,7 @@ class Events:
         prompt = [c.picture, c.question, c.asked, c.notice]
         controls = [c.scene, c.method, c.budget, c.compare, c.second, c.other, c.other_budget]
         chosen = [
-            page.load(self.open, [c.limit], [*prompt, *controls], **hidden),
+            page.load(self.open, None, [*prompt, *controls, c.limit], **hidden),
             c.scene.input(self.draw, [c.scene], [*prompt, c.example], **hidden),
             c.upload.upload(self.take, [c.upload], [*prompt, c.example], **hidden),
             c.example.input(self.show, [c.example, c.limit], [*prompt, *controls], **hidden),
@@ -205,27 +200,29 @@ class Events:
 
     # --- pictures -------------------------------------------------------------------------------
 
-    def open(self, limit: int, request: gr.Request) -> dict[Any, Any]:
-        """The address's state; the tokens of a picture bound its budgets."""
-        c = self.c
-        state, wrong = read_address(urlencode(dict(request.query_params)), list(methods()))
-        picture = drawn(state.scene, self.grid)
-        usual = round(SHARE * limit)
+    async def open(self, request: gr.Request) -> dict[Any, Any]:
+        """The address's state, once the model is ready; a scene's tokens bound the budgets."""
+        c, backend = self.c, await asyncio.wrap_future(self.ready)
+        names, limit = list(backend.methods), backend.tokens
+        state, wrong = read_address(urlencode(dict(request.query_params)), names)
+        picture = backend.draw(state.scene)
         question = state.question or picture.asked[0][0]
+        budgets = [min(one or backend.budget, limit) for one in (state.budget, state.other_budget)]
         return self._asked(picture, question, wrong) | {
+            c.limit: limit,
             c.scene: state.scene,
-            c.method: state.method,
-            c.budget: min(state.budget or usual, limit),
+            c.method: gr.Dropdown(choices=names, value=state.method),
+            c.budget: gr.Slider(maximum=limit, value=budgets[0]),
             c.compare: state.compare,
             c.second: gr.Group(visible=state.compare),
-            c.other: state.other,
-            c.other_budget: min(state.other_budget or usual, limit),
+            c.other: gr.Dropdown(choices=names, value=state.other),
+            c.other_budget: gr.Slider(maximum=limit, value=budgets[1]),
         }
 
     def draw(self, scene: float | None) -> dict[Any, Any]:
         """A drawn scene, with its first question."""
         try:
-            picture = drawn(-1 if scene is None else int(scene), self.grid)
+            picture = self.ready.result().draw(-1 if scene is None else int(scene))
         except StsPruneError as error:
             return {self.c.notice: problem(str(error))}
         return self._asked(picture, picture.asked[0][0]) | {self.c.example: None}
@@ -240,9 +237,10 @@ class Events:
 
     def show(self, title: str, limit: int) -> dict[Any, Any]:
         """An example: scene, question, two methods at one budget."""
-        c, example = self.c, next(one for one in EXAMPLES if one.title == title)
+        c, grid = self.c, self.ready.result().grid
+        example = next(one for one in EXAMPLES if one.title == title)
         budget = max(1, round(example.share * limit))
-        return self._asked(example.picture(self.grid), example.question(self.grid)) | {
+        return self._asked(example.picture(grid), example.question(grid)) | {
             c.scene: example.scene,
             c.method: example.method,
             c.budget: budget,
@@ -366,8 +364,12 @@ class Events:
         earlier = self.latest.get(session or "")
         if earlier is not None:
             earlier.stop()
-        seen = picture or drawn(0, self.grid)
-        job = self.worker.submit(lambda job: self.explorer.view(seen, question, columns, job))
+
+        def work(job: Job) -> dict[str, Any]:
+            backend = self.ready.result()  # the worker's first job
+            return backend.explorer.view(picture or backend.draw(0), question, columns, job)
+
+        job = self.worker.submit(work)
         self.latest[session or ""] = job
         return job
 

@@ -6,11 +6,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from stsprune.errors import InvalidArgumentError
 
 from . import check_extra
+from .backend import Backend, prepare
+from .jobs import Worker
 
 HOST, PORT = "127.0.0.1", 7860
 MAX_UPLOAD = "64mb"
@@ -43,31 +46,26 @@ def open_page(
     host: str = HOST,
     port: int = PORT,
     browser: bool = False,
-) -> tuple[Any, str]:
-    """Load a model by `load`, serve its page; (the running Gradio app, its address).
+) -> tuple[Any, str, Future[Backend]]:
+    """Serve a model's page: (the running Gradio app, its address, when the model is ready).
 
-    name: of the model, for people. Raises MissingExtraError, InvalidArgumentError for the port,
-    and what `stsprune.prune` raises for a model that it cannot prune.
+    The page is there at once; `load` runs behind it, and the future has its errors and those of
+    `stsprune.prune` for a model that it cannot prune. name: of the model, for people. Raises
+    MissingExtraError and InvalidArgumentError for the port.
     """
     check_extra()
     check_port(port, host)
     # Read as Gradio is imported: no call home, whatever the environment says.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    importing = threading.Thread(target=_import_gradio)
-    importing.start()  # two slow things at once
-
-    from .jobs import Worker
-
-    worker = Worker()
-    explorer, grid, tokens = worker.submit(lambda job: _prepare(load, name, job)).future.result()
-    importing.join()
     from starlette.middleware import Middleware
 
     from .page import build_page, part
     from .theme import theme
 
-    page = build_page(explorer, worker, grid, tokens)
+    worker, loading = Worker(), Gate()
+    job = worker.submit(lambda job: prepare(loading.passed(load), name, job))
+    page = build_page(worker, job.future, name)
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -83,25 +81,24 @@ def open_page(
         state_session_capacity=32,
         app_kwargs={"middleware": [Middleware(OwnFilesOnly)]},
     )
-    return page, address
+    loading.open()
+    return page, address, job.future
 
 
-def _import_gradio() -> None:
-    import gradio  # noqa: F401
+class Gate:
+    """Holds the model's loading back until the page is served: both need the interpreter."""
 
+    def __init__(self) -> None:
+        self._event = threading.Event()
 
-def _prepare(load: Callable[[], tuple[Any, Any]], name: str, job: Any) -> tuple[Any, int, int]:
-    """(explorer, grid of drawn scenes, visual tokens of a picture); the first prompt warms up."""
-    from .explorer import Explorer
-    from .picture import drawn, scene_grid
+    def open(self) -> None:
+        """Let everybody through."""
+        self._event.set()
 
-    model, processor = load()
-    explorer = Explorer(model, processor, name)
-    grid = scene_grid(model)
-    picture = drawn(0, grid)
-    view = explorer.view(picture, picture.asked[0][0], [], job)
-    explorer.forget()  # its times are of a busy start
-    return explorer, grid, view["prompt"]["tokens"]
+    def passed(self, load: Callable[[], Any]) -> Callable[[], Any]:
+        """`load`, once the gate is open."""
+        self._event.wait()
+        return load
 
 
 class OwnFilesOnly:

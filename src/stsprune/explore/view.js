@@ -226,7 +226,7 @@ function answerBox(column) {
 
 function columnBox(column, number) {
   const head = `${column.method}, budget ${column.budget}`;
-  const box = make("section", { class: "column", "data-method": column.method, "data-budget": column.budget,
+  const box = make("section", { class: "side", "data-method": column.method, "data-budget": column.budget,
     "aria-label": `Column ${number + 1}: ${head}` });
   box.append(make("h2", { text: head }));
   if (column.error) {
@@ -283,7 +283,7 @@ function legend(column) {
 function redraw() {
   if (!shown) return;
   element.querySelector(".where").textContent = layerText();
-  element.querySelectorAll(".column").forEach((box, number) => {
+  element.querySelectorAll(".side").forEach((box, number) => {
     const column = shown.columns[number];
     if (column.error) return;
     draw(box.querySelector("canvas"), column);
@@ -328,7 +328,7 @@ function build() {
       make("label", { for: "layers", text: "Stage and decoder layer" }),
       make("output", { class: "where", for: "layers" }), slider),
     make("div", { class: "switch" }, heat, make("label", { for: "heat", text: "Scores as a heat map" })));
-  const columns = make("div", { class: shown.columns.length > 1 ? "columns" : "columns single" }, ...shown.columns.map(columnBox));
+  const columns = make("div", { class: shown.columns.length > 1 ? "sides" : "sides single" }, ...shown.columns.map(columnBox));
   const parts = [head, columns];
   const extra = shown.prompt.picture.planes.length;
   if (extra > 1) parts.push(make("p", { class: "note", text: `The model sees the picture on ${extra} grids; the finest one is drawn, counts are of all.` }));
