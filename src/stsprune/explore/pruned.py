@@ -13,8 +13,6 @@ from stsprune.method.base import Method, Plan, tokens_per_layer
 
 from .jobs import Job
 from .unpruned import (
-    ENOUGH_MS,
-    ROUNDS,
     SLOW_MS,
     Unpruned,
     answer_tokens,
@@ -57,19 +55,11 @@ def run_pruned(model: Any, unpruned: Unpruned, method: Method, job: Job) -> Prun
     both = [(milliseconds, unpruned.prefill_ms)]
     if max(both[0]) < SLOW_MS:
         job.says("timing")
-        both += timed(model, inputs, method)
-    fastest, plain = map(min, zip(*both, strict=True))
-    return Pruned(image, tokens, logits, counts(image, model), fastest, plain, size)
-
-
-def timed(model: Any, inputs: Any, method: Method) -> list[tuple[float, float]]:
-    """Milliseconds of the pruned and the unpruned prefill, in turns."""
-    rounds: list[tuple[float, float]] = []
-    while not rounds or (len(rounds) < ROUNDS and sum(map(sum, rounds)) < ENOUGH_MS):
         plain = prefill(model, inputs)[1]
         with stsprune.prune(model, method):
-            rounds.append((prefill(model, inputs)[1], plain))
-    return rounds
+            both.append((prefill(model, inputs)[1], plain))
+    fastest, plain = map(min, zip(*both, strict=True))
+    return Pruned(image, tokens, logits, counts(image, model), fastest, plain, size)
 
 
 def counts(image: ImageTrace, model: Any) -> list[int]:

@@ -15,9 +15,9 @@ from stsprune.engine.compat import CACHE
 from stsprune.engine.visual import Visual
 
 LONGEST = 64
-#: A prefill is timed in so many rounds, fewer once they took `ENOUGH_MS`; one that takes more than
-#: `SLOW_MS` is timed once.
-ROUNDS, ENOUGH_MS, SLOW_MS = 3, 400.0, 2000.0
+#: Milliseconds above which a prefill is timed once; a faster one gets a second round, both sides in
+#: turns.
+SLOW_MS = 2000.0
 
 
 @dataclass(frozen=True)

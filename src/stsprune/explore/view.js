@@ -353,7 +353,13 @@ async function update() {
     pictures.set(source, image);
   }
   if (props.value !== value) return; // a newer one came meanwhile
+  const before = shown;
   shown = value;
+  const content = (view) => JSON.stringify([view.prompt, view.columns, view.state]);
+  if (before && content(before) === content(value)) { // nothing new: keep what is focused
+    element.querySelector(".view").dataset.ready = shown.serial;
+    return;
+  }
   cursor = null;
   build();
 }
