@@ -55,10 +55,11 @@ else:
             context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
             contexts.append(context)
             context.route("**/*", lambda route: (seen.append(route.request.url), route.continue_()))
+            context.set_default_timeout(60_000)
             page = context.new_page()
             page.on("pageerror", lambda error: failures.append(str(error)))
             page.goto(at.address + query)
-            page.wait_for_selector(".view[data-ready]", timeout=30_000)
+            page.wait_for_selector(".view[data-ready]", timeout=120_000)
             return page
 
         yield enter

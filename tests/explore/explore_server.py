@@ -16,8 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LISTENING, SLOW = HERE / "listening.py", HERE / "slow_page.py"
 
-#: Of the page's process: this source, offline, with all cores.
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | {
+#: Of the page's process: this source, offline.
+ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(HERE.parents[1] / "src"),
     "HF_HUB_OFFLINE": "1",
 }
@@ -25,10 +25,13 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "OMP_NU
 
 @dataclass
 class Server:
-    """address: of the page; seconds: from the command to its first answer; calls(): to others."""
+    """address: of the page; seconds and cpu_seconds: from the command to its first answer; calls(): to
+    others.
+    """
 
     address: str
     seconds: float
+    cpu_seconds: float
     folder: Path
     port: int
 
@@ -41,6 +44,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def crowded() -> bool:
+    """Whether others take so much of this machine that its clock says little of the page."""
+    return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+
+
+def cpu_seconds(root: int) -> float:
+    """CPU time so far of a process and all that it started (Linux)."""
+    spent, parents = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended
+        parents[pid], spent[pid] = int(rest[1]), int(rest[11]) + int(rest[12])
+
+    def inside(pid: int) -> bool:
+        while pid in parents and pid != root:
+            pid = parents[pid]
+        return pid == root
+
+    ticks = sum(spent[pid] for pid in spent if inside(pid))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -60,7 +87,8 @@ def run_explore(folder: Path, script: list[str] | None = None) -> Iterator[Serve
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.perf_counter() < start + 120, (folder / "log").read_text()
                 time.sleep(0.05)
-            yield Server(address, time.perf_counter() - start, folder, port)
+            seconds = time.perf_counter() - start
+            yield Server(address, seconds, cpu_seconds(process.pid), folder, port)
         finally:
             process.terminate()
             process.wait(20)
