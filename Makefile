@@ -1,16 +1,20 @@
-# make demo | test | test-matrix | test-next | test-lmms | test-vllm | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
+# make demo | explore | test | test-matrix | test-next | test-lmms | test-vllm | test-explore | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 VLLM := .venv-vllm/bin
 VLLM_READY := .venv-vllm/ready
+EXPLORE_READY := .venv-explore/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format docs notebooks release-check clean
+.PHONY: demo explore test test-matrix test-next test-lmms test-vllm test-vllm-all test-explore eval lint format docs notebooks release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
+
+explore: $(EXPLORE_READY)
+	.venv-explore/bin/stsprune explore --open
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -33,6 +37,11 @@ test-vllm: $(VLLM_READY)
 
 test-vllm-all: $(VLLM_READY)
 	$(WITH_VLLM) vllm tests/serving/live
+
+# In a real browser: the system's Chromium, installed where apt-get and root are at hand.
+test-explore: .venv-explore/tests
+	command -v chromium || command -v chromium-browser || command -v google-chrome || (apt-get update -qq && apt-get install -qq -y chromium) || true
+	OMP_NUM_THREADS=1 .venv-explore/bin/python -m pytest tests/explore
 
 eval: $(READY)
 	$(BIN)/stsprune eval --scenes 500 --out runs/eval
@@ -76,6 +85,16 @@ $(READY): pyproject.toml constraints.txt
 	.venv-docs/bin/python -m pip install --quiet -c constraints-docs.txt mkdocs-material 'mkdocstrings[python]' nbconvert ruff
 	touch $@
 
+# Gradio brings forty packages, the tests a browser's driver: they never meet .venv either.
+$(EXPLORE_READY): pyproject.toml constraints-explore.txt
+	test -x .venv-explore/bin/python || $(PYTHON) -m venv .venv-explore
+	.venv-explore/bin/python -m pip install --quiet -c constraints-explore.txt -e '.[explore]'
+	touch $@
+
+.venv-explore/tests: $(EXPLORE_READY)
+	.venv-explore/bin/python -m pip install --quiet -c constraints-explore.txt pytest playwright axe-playwright-python
+	touch $@
+
 # torchaudio and torchcodec come built for CUDA, do not load beside torch for the CPU, and are not
 # needed for images.
 $(VLLM_READY): pyproject.toml constraints-vllm.txt
@@ -85,4 +104,4 @@ $(VLLM_READY): pyproject.toml constraints-vllm.txt
 	touch $(VLLM_READY)
 
 clean:
-	rm -rf .venv .venv-docs site .overlays .venv-vllm .venv-lmms dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs site .overlays .venv-vllm .venv-lmms .venv-explore dist stsprune-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .answer import check_text, check_words, save_run
+from stsprune.question import check_text, check_words
+
+from .answer import save_run
 from .arguments import check_family, pick_method, pick_recipe
 from .terminal import print_json, quiet_transformers, short_bytes
 

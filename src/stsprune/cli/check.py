@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .answer import build_inputs, check_text, check_words
+from stsprune.question import build_inputs, check_text, check_words
+
 from .arguments import check_attention, check_device, check_dtype, check_family
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
