@@ -6,6 +6,7 @@ answers mean nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 GRID = 24
@@ -25,10 +26,10 @@ def write_wide(folder: Path) -> None:
     from transformers import LlavaForConditionalGeneration
 
     from stsprune.embedded.load import build_processor, use_hub_names
-    from stsprune.embedded.model import build_config
+    from stsprune.embedded.model import SMALL, build_config
     from stsprune.embedded.text import BOS, CHAT_TEMPLATE
 
-    config = build_config(GRID)
+    config = build_config(replace(SMALL, grid=GRID))
     config.text_config.update(TEXT)
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(config)

@@ -36,7 +36,9 @@ def load_checkpoint(
     if name == EMBEDDED and layers is None:
         from stsprune import load_embedded
 
-        model, processor = load_embedded(device, None if dtype == "auto" else getattr(torch, dtype))
+        model, processor = load_embedded(
+            device=device, dtype=None if dtype == "auto" else getattr(torch, dtype)
+        )
         if attn_implementation is not None:
             _set_attention(model, attn_implementation)
         return model, processor

@@ -9,34 +9,53 @@ from typing import Any
 from stsprune.errors import InvalidArgumentError, MissingWeightsError
 
 from .model import IMAGE_MEAN, IMAGE_STD
+from .tasks import TASKS
 from .text import BOS, CHAT_TEMPLATE, build_tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
+LARGE_WEIGHTS = Path(__file__).parent / "weights24"
 
 
-def load_embedded(device: str = "cpu", dtype: Any = None) -> tuple[Any, Any]:
-    """The embedded VLM and its processor, from the package's own files: no network.
+def embedded_folder(size: str = "small") -> Path:
+    """Where the package keeps an embedded model.
+
+    Raises InvalidArgumentError for a size that is not "small" or "large".
+    """
+    folders = {"small": WEIGHTS, "large": LARGE_WEIGHTS}
+    if size not in folders:
+        raise InvalidArgumentError(f"size must be one of {', '.join(folders)}, got {size!r}")
+    return folders[size]
+
+
+def load_embedded(
+    size: str = "small", *, device: str = "cpu", dtype: Any = None
+) -> tuple[Any, Any]:
+    """An embedded VLM and its processor, from the package's own files: no network.
 
     Returns a stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
+    size: "small" sees 144 visual tokens and knows SceneQA, "large" sees 576 and knows SceneQA 2;
     device: any torch device; dtype: a torch dtype, by default float32 (stored in float16).
-    Raises MissingWeightsError where the package was built without its weights.
+    Raises InvalidArgumentError for another size and MissingWeightsError where the package was
+    built without its weights.
     """
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-    check_weights()
+    folder = embedded_folder(size)
+    check_weights(folder)
     model = LlavaForConditionalGeneration.from_pretrained(
-        WEIGHTS, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True
+        folder, dtype=dtype or torch.float32, local_files_only=True, use_safetensors=True
     )
-    processor = LlavaProcessor.from_pretrained(WEIGHTS, local_files_only=True)
+    processor = LlavaProcessor.from_pretrained(folder, local_files_only=True)
     return model.eval().to(device), processor
 
 
-def check_weights() -> None:
+def check_weights(folder: Path | None = None) -> None:
     """Raises MissingWeightsError where the package was built without its weights."""
-    if not (WEIGHTS / "model.safetensors").exists():
+    folder = folder or WEIGHTS
+    if not (folder / "model.safetensors").exists():
         raise MissingWeightsError(
-            f"the embedded weights are missing from {WEIGHTS.name}/: reinstall stsprune, or train "
+            f"the embedded weights are missing from {folder.name}/: reinstall stsprune, or train "
             "them with `python -m stsprune.embedded.train`"
         )
 
@@ -56,12 +75,18 @@ def build_processor(model: Any) -> Any:
     )
     return LlavaProcessor(
         image_processor=pictures,
-        tokenizer=build_tokenizer(),
+        tokenizer=build_tokenizer(_words(model)),
         patch_size=vision.patch_size,
         vision_feature_select_strategy=model.config.vision_feature_select_strategy,
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def _words(model: Any) -> list[str]:
+    """The words of the task whose vocabulary the model has."""
+    size = model.config.text_config.vocab_size
+    return next(task.words() for task in TASKS.values() if len(task.words()) == size)
 
 
 def export(model: Any, folder: Path) -> None:

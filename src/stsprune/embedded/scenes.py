@@ -82,7 +82,7 @@ def scene_rng(split: str, index: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([SPLITS[split], index, purpose])
 
 
-def _signed_distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def signed_distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Distance to the outline in units of the radius, negative inside; u right, v down."""
     au, av = np.abs(u), np.abs(v)
     if shape == "circle":
@@ -111,7 +111,7 @@ def _glyph(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.clip(((top * (1 - fr) + bottom * fr) - 0.5) * 2.5 + 0.5, 0, 1)
 
 
-def _background(rng: np.random.Generator, texture: str, size: int) -> np.ndarray:
+def background(rng: np.random.Generator, texture: str, size: int) -> np.ndarray:
     base = rng.uniform(35, 85) + rng.uniform(-14, 14, 3)
     yy, xx = np.mgrid[0:size, 0:size].astype(np.float32)
     angle, period, phase = rng.uniform(0, np.pi), rng.uniform(6, 11), rng.uniform(0, 6.28)
@@ -133,7 +133,7 @@ def _background(rng: np.random.Generator, texture: str, size: int) -> np.ndarray
     return (base[None, None] + level[..., None]).astype(np.float32)
 
 
-def _distractor(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> tuple:
+def distractor(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> tuple:
     """Coverage [h, w] and paint [h, w, 3] of a loud blob: rings, rays, bars or mosaic."""
     radius, angle = np.sqrt(u * u + v * v), np.arctan2(v, u)
     kind, twist = rng.integers(4), rng.uniform(0, 6.28)
@@ -150,7 +150,7 @@ def _distractor(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> tuple
     return outline, paint[np.mod(band.astype(np.int64), 5)]
 
 
-def _window(
+def window(
     x: float, y: float, reach: float, size: int
 ) -> tuple[slice, slice, np.ndarray, np.ndarray]:
     x0, x1 = max(0, int(x - reach)), min(size, int(x + reach) + 2)
@@ -159,7 +159,7 @@ def _window(
     return slice(y0, y1), slice(x0, x1), u - x, v - y
 
 
-def _place(rng: np.random.Generator, taken: list, radius: float, size: int) -> bool:
+def place_circle(rng: np.random.Generator, taken: list, radius: float, size: int) -> bool:
     for _ in range(30):
         x, y = rng.uniform(radius, size - radius, 2)
         if all((x - a) ** 2 + (y - b) ** 2 > (radius + r + 1) ** 2 for a, b, r in taken):
@@ -192,30 +192,30 @@ def scene(split: str, index: int, grid: int = 12) -> Scene:
     rng = scene_rng(split, index, 0)
     size = grid * PATCH
     texture = TEXTURES[rng.integers(len(TEXTURES))]
-    image = _background(rng, texture, size)
+    image = background(rng, texture, size)
     scale = grid / 12
     wanted = int(rng.integers(round(4 * scale), round(7 * scale) + 1))
     loud = int(rng.integers(1, round(2 * scale) + 1))
 
     taken: list[tuple[float, float, float]] = []
     for _ in range(loud):
-        _place(rng, taken, rng.uniform(13, 18), size)
+        place_circle(rng, taken, rng.uniform(13, 18), size)
     loud = len(taken)
     coverage = [np.zeros((grid, grid), np.float32)]
     for x, y, radius in taken:
-        rows, cols, u, v = _window(x, y, radius * 1.15, size)
-        outline, paint = _distractor(rng, u / radius, v / radius)
+        rows, cols, u, v = window(x, y, radius * 1.15, size)
+        outline, paint = distractor(rng, u / radius, v / radius)
         alpha = np.clip(0.5 - outline * radius, 0, 1)
         image[rows, cols] += alpha[..., None] * (paint - image[rows, cols])
         coverage[0] += _patch_mean(alpha, rows, cols, grid)
 
     for _ in range(wanted):
-        _place(rng, taken, rng.uniform(9.5, 14), size)
+        place_circle(rng, taken, rng.uniform(9.5, 14), size)
     pairs = _identities(rng, len(taken) - loud, split)
     glyphs = [GLYPHS[i] for i in rng.permutation(len(GLYPHS))[: len(pairs)]]
     for (colour, shape), glyph, (x, y, radius) in zip(pairs, glyphs, taken[loud:], strict=False):
-        rows, cols, u, v = _window(x, y, radius * 1.3, size)
-        alpha = np.clip(0.5 - _signed_distance(shape, u / radius, v / radius) * radius, 0, 1)
+        rows, cols, u, v = window(x, y, radius * 1.3, size)
+        alpha = np.clip(0.5 - signed_distance(shape, u / radius, v / radius) * radius, 0, 1)
         paint = np.array(COLOURS[colour], np.float32) * rng.uniform(0.85, 1.05)
         paint = paint + rng.uniform(-12, 12, 3)
         ink = _glyph(glyph, u / radius, v / radius)[..., None]

@@ -9,8 +9,10 @@ from .scenes import COLOURS, SHAPES
 
 PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 USER, ASSISTANT = "USER:", "ASSISTANT:"
+#: Every embedded model's first tokens, in id order.
+SPECIAL = (PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT)
 
-_PROMPT_WORDS = [
+PROMPT_WORDS = [
     "what",
     "character",
     "is",
@@ -62,19 +64,24 @@ CHAT_TEMPLATE = (
 
 def vocabulary() -> list[str]:
     """All tokens in id order: special ones, prompt words, answers. Deterministic."""
-    words = [PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT, *_PROMPT_WORDS]
+    words = [*SPECIAL, *PROMPT_WORDS]
     words += [*COLOURS, *SHAPES, *PLURALS.values(), *DIRECTIONS]
     for answers in ANSWERS.values():
         words += answers
     return list(dict.fromkeys(words))
 
 
-def build_tokenizer() -> Any:
-    """A PreTrainedTokenizerFast: lower-cased words, `?`, `.` and `,` apart, `<s>` in front."""
+def build_tokenizer(words: list[str] | None = None) -> Any:
+    """A PreTrainedTokenizerFast: lower-cased words, `?`, `.` and `,` apart, `<s>` in front.
+
+    words: all tokens in id order, by default `vocabulary()`. Where pieces (`##x`) are among them,
+    an unknown word is spelt in characters.
+    """
     from tokenizers import (
         AddedToken,
         Regex,
         Tokenizer,
+        decoders,
         models,
         normalizers,
         pre_tokenizers,
@@ -82,14 +89,17 @@ def build_tokenizer() -> Any:
     )
     from transformers import PreTrainedTokenizerFast
 
-    ids = {word: i for i, word in enumerate(vocabulary())}
-    core = Tokenizer(models.WordLevel(ids, unk_token=UNK))
+    ids = {word: i for i, word in enumerate(words or vocabulary())}
+    if any(word.startswith("##") for word in ids):
+        core = Tokenizer(models.WordPiece(ids, unk_token=UNK))
+        core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    else:
+        core = Tokenizer(models.WordLevel(ids, unk_token=UNK))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"[?.,!]"), "isolated")]
     )
-    special = [PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT]
-    core.add_special_tokens([AddedToken(word, normalized=False) for word in special])
+    core.add_special_tokens([AddedToken(word, normalized=False) for word in SPECIAL])
     core.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, ids[BOS])]
     )

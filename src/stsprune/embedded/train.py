@@ -1,23 +1,21 @@
-"""Train the embedded model from scratch: `python -m stsprune.embedded.train --work runs/cpu12`.
+"""Train an embedded model from scratch: `python -m stsprune.embedded.train --work runs/cpu12`.
 
 Three stages, each resumable (run the same command again) and each with its own curve:
   tower   the vision tower learns to name what every patch belongs to (tower.py);
-  llm     projector and LLM learn SceneQA over the frozen tower's cached features (packing.py);
+  llm     projector and LLM learn to answer over the frozen tower's cached features (packing.py);
   joint   everything together, at a lower rate.
-The learning rate is flat after a warm-up and falls to zero over the last third of a stage, so a
-stage may be lengthened or cut short by running on with another number of steps.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,17 +24,24 @@ from torch.nn import functional as F
 
 from .data import render
 from .load import WEIGHTS, export
-from .model import EOS_ID, PROMPT_IDS, build_model
+from .model import ASSISTANT_ID, EOS_ID, LARGE, PROMPT_IDS, SMALL, Size, build_model
 from .packing import pack
-from .text import build_tokenizer
-from .tower import TowerHeads, tower_loss
+from .stage import Stage
+from .tasks import TASKS, Task
+
+PER_FAMILY = 3  # questions drawn of each family and picture
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, but for the hardware's rounding."""
+    """Everything that decides the weights, but for the hardware's rounding.
 
-    grid: int
+    tower_minutes, llm_minutes, joint_minutes: a stage given minutes sets its steps itself, once
+    its speed is known; what it set stands in the curve.
+    """
+
+    size: Size
+    task: str
     scenes: int
     tower_steps: int
     tower_batch: int
@@ -51,175 +56,138 @@ class Recipe:
     decay: float = 0.1
     seed: int = 0
     eager: bool = False  # do not compile: slower, but starts at once
+    tower_minutes: float = 0
+    llm_minutes: float = 0
+    joint_minutes: float = 0
 
 
 PRESETS = {
-    "smoke": Recipe(12, 64, 4, 8, 4, 4, 2, 4),
-    "cpu12": Recipe(12, 48_000, 2250, 32, 2700, 16, 0, 16),
-    "gpu24": Recipe(24, 160_000, 12_000, 128, 20_000, 64, 6_000, 64),
+    "smoke": Recipe(SMALL, "sceneqa", 64, 4, 8, 4, 4, 2, 4),
+    "cpu12": Recipe(SMALL, "sceneqa", 48_000, 2250, 32, 2700, 16, 0, 16),
+    "smoke24": Recipe(LARGE, "sceneqa2", 16, 2, 4, 2, 2, 2, 2),
+    "cpu24": Recipe(LARGE, "sceneqa2", 48_000, 2000, 16, 4500, 16, 0, 16),
+    "gpu24": Recipe(LARGE, "sceneqa2", 96_000, 2000, 128, 4000, 64, 400, 64),
 }
-GATE = {"shape": 0.9, "glyph": 0.85}  # the LLM cannot read what the tower does not see
-
-
-class Run:
-    """One stage: step counter, schedule, curve, checkpoints.
-
-    Matrices inside the networks take Muon steps (orthogonalised momentum, Jordan 2024), scaled
-    to AdamW's size; embeddings, convolutions, norms and biases take AdamW's.
-    """
-
-    def __init__(
-        self,
-        work: Path,
-        stage: str,
-        modules: dict[str, torch.nn.Module],
-        steps: int,
-        rate: float,
-        decay: float,
-    ) -> None:
-        self.stage, self.modules, self.steps, self.rate = stage, modules, steps, rate
-        self.file, self.curve = work / f"{stage}.pt", work / f"{stage}.jsonl"
-        named = [
-            (name, p)
-            for module in modules.values()
-            for name, p in module.named_parameters()
-            if p.requires_grad
-        ]
-        inner = [p for n, p in named if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
-        chosen = {id(p) for p in inner}
-        outer = [p for _, p in named if id(p) not in chosen]
-        self.weights = [p for _, p in named]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(
-                inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            "adamw": torch.optim.AdamW(
-                outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-            ),
-        }
-        self.step, self.seconds = 0, 0.0
-        if self.file.exists():
-            saved = torch.load(self.file, weights_only=True, map_location="cpu")
-            for name, module in modules.items():
-                module.load_state_dict(saved[name])
-            for name, optimiser in self.optimisers.items():
-                optimiser.load_state_dict(saved[name])
-            self.step, self.seconds = saved["step"], saved["seconds"]
-
-    def save(self) -> None:
-        """Write the checkpoint atomically."""
-        state: dict[str, Any] = {name: m.state_dict() for name, m in self.modules.items()}
-        state |= {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
-        state |= {"step": self.step, "seconds": self.seconds}
-        fresh = self.file.with_suffix(".tmp")
-        torch.save(state, fresh)
-        os.replace(fresh, self.file)
-
-    def update(self, loss: Tensor) -> None:
-        """One step of warm-up, flat, then linear decay over the last third."""
-        scale = min(1.0, (self.step + 1) / 200, 3 * (self.steps - self.step) / self.steps)
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = self.rate * scale
-            optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
-        for optimiser in self.optimisers.values():
-            optimiser.step()
-        self.step += 1
-
-    def log(self, **values: Any) -> None:
-        """Append one row to the curve and show it."""
-        row = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
-        row |= {key: round(float(value), 4) for key, value in values.items()}
-        with self.curve.open("a") as out:
-            out.write(json.dumps(row) + "\n")
-        print(self.stage, json.dumps(row), flush=True)
 
 
 def _fast(module: Any, recipe: Recipe) -> Any:
     return module if recipe.eager else torch.compile(module)
 
 
-def _batch(arrays: dict[str, Any], rows: Tensor, device: str, *keys: str) -> dict[str, Tensor]:
-    index = rows.sort().values.numpy()
-    return {k: torch.from_numpy(arrays[k][index]).to(device) for k in keys}
+def _load(arrays: dict[str, np.ndarray], device: str) -> dict[str, Tensor]:
+    """On a GPU the whole data lies in its memory; on a CPU it stays on disk."""
+    whole = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    return whole if device == "cpu" else {key: value.to(device) for key, value in whole.items()}
+
+
+def _batch(data: dict[str, Tensor], rows: Tensor, device: str) -> dict[str, Tensor]:
+    rows = rows.sort().values
+    return {key: value[rows.to(value.device)].to(device) for key, value in data.items()}
 
 
 def _pixels(image: Tensor) -> Tensor:
     return image.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _loop(run: Run, scenes: int, batch: int, seed: int, bar: Progress) -> Iterator[Tensor]:
-    """Row indices per step: epochs of a fixed permutation, so that a resumed run goes on."""
-    task = bar.add_task(run.stage, total=run.steps, completed=run.step)
-    per_epoch = scenes // batch
-    last_save = time.monotonic()
-    while run.step < run.steps:
-        epoch, at = divmod(run.step, per_epoch)
-        order = torch.randperm(scenes, generator=torch.Generator().manual_seed(seed + epoch))
-        begun = time.monotonic()
-        yield order[at * batch : (at + 1) * batch]
-        run.seconds += time.monotonic() - begun
-        bar.update(task, completed=run.step)
-        if time.monotonic() - last_save > 120:
-            run.save()
-            last_save = time.monotonic()
-    run.save()
+@dataclass(frozen=True)
+class Job:
+    """What the stages share."""
+
+    recipe: Recipe
+    work: Path
+    data: dict[str, Tensor]
+    held: dict[str, Tensor]
+    device: str
+    bar: Progress
+
+    @property
+    def task(self) -> Task:
+        """The question set."""
+        return TASKS[self.recipe.task]
+
+    def stage(self, name: str, modules: dict[str, torch.nn.Module]) -> Stage:
+        """The stage's state, resumed where there is one."""
+        steps, rate, minutes = (
+            getattr(self.recipe, f"{name}_{what}") for what in ("steps", "rate", "minutes")
+        )
+        return Stage(self.work, name, modules, steps, rate, self.recipe.decay, minutes)
+
+    def rows(self, stage: Stage, shift: int) -> Iterator[Tensor]:
+        """Scenes of each step."""
+        batch = getattr(self.recipe, f"{stage.stage}_batch")
+        return stage.rows(self.recipe.scenes, batch, self.recipe.seed + shift, self.bar)
 
 
-def train_tower(
-    recipe: Recipe, work: Path, data: Any, held: Any, device: str, bar: Progress
-) -> Any:
-    model = build_model(recipe.grid, recipe.seed).to(device)
+def train_tower(job: Job) -> Any:
+    recipe, task, device = job.recipe, job.task, job.device
+    model = build_model(recipe.size, recipe.seed, task.words(), task.answer).to(device)
     tower = model.model.vision_tower
-    heads = TowerHeads(model.config.vision_config.hidden_size).to(device)
-    modules = {"tower": tower, "heads": heads}
-    run = Run(work, "tower", modules, recipe.tower_steps, recipe.tower_rate, recipe.decay)
+    heads = task.heads(model.config.vision_config.hidden_size).to(device)
+    stage = job.stage("tower", {"tower": tower, "heads": heads})
     fast = _fast(tower, recipe)
-    keys = ("image", "owner", "items", "place", "texture")
+    seen = {key: value for key, value in job.data.items() if key not in ("tokens", "family")}
 
     def check() -> dict[str, Tensor]:
         with torch.no_grad():
-            batch = _batch(held, torch.arange(256), device, *keys)
-            return tower_loss(heads, tower, _pixels(batch["image"]), batch)[1]
+            batch = _batch(job.held, torch.arange(min(256, len(job.held["image"]))), device)
+            return task.loss(heads, tower, _pixels(batch["image"]), batch)[1]
 
-    for rows in _loop(run, recipe.scenes, recipe.tower_batch, recipe.seed, bar):
-        batch = _batch(data, rows, device, *keys)
+    for rows in job.rows(stage, 0):
+        batch = _batch(seen, rows, device)
         with torch.autocast(device, torch.bfloat16):
-            loss, _ = tower_loss(heads, fast, _pixels(batch["image"]), batch)
-        run.update(loss)
-        if run.step % 250 == 0 or run.step == run.steps:
-            run.log(loss=loss.detach(), **check())
-    seen = check()
-    short = {k: round(float(seen[k]), 3) for k, floor in GATE.items() if seen[k] < floor}
+            loss, _ = task.loss(heads, fast, _pixels(batch["image"]), batch)
+        stage.update(loss)
+        if stage.step % 250 == 0 or stage.step == stage.steps:
+            stage.log(loss=loss.detach(), **check())
+    scores = check()
+    short = {k: round(float(scores[k]), 3) for k, floor in task.gate.items() if scores[k] < floor}
     if short and recipe.scenes > 1000:
-        print(f"warning: tower below its gate: {short}, wanted {GATE}", flush=True)
+        print(f"warning: tower below its gate: {short}, wanted {task.gate}", flush=True)
     return model
 
 
 @torch.no_grad()
-def cache_features(model: Any, data: Any, device: str, bar: Progress) -> Tensor:
-    """The frozen tower's layer -2, CLS dropped: float16 [scenes, P, width]."""
-    images, out = data["image"], []
+def cache_features(
+    model: Any, data: dict[str, Tensor], device: str, bar: Progress, file: Path | None = None
+) -> Tensor:
+    """The frozen tower's layer -2, CLS dropped: float16 [scenes, P, width].
+
+    On a CPU they are written to `file` (when given) as they come, since they may outgrow memory.
+    """
+    images = data["image"]
+    vision = model.config.vision_config
+    shape = (len(images), (vision.image_size // vision.patch_size) ** 2, vision.hidden_size)
+    done = file and file.with_suffix(".done")
+    if device != "cpu" or file is None:
+        out = torch.empty(shape, dtype=torch.float16, device=device)
+    else:
+        finished = done is not None and done.exists()
+        mapped: Any = np.memmap(str(file), np.float16, "r+" if finished else "w+", shape=shape)
+        out = torch.from_numpy(mapped)
+        if finished:
+            return out
     task = bar.add_task("features", total=len(images))
     for at in range(0, len(images), 64):
-        pixels = _pixels(torch.from_numpy(images[at : at + 64]).to(device))
+        pixels = _pixels(images[at : at + 64].to(device))
         with torch.autocast(device, torch.bfloat16):
             states = model.model.vision_tower(pixel_values=pixels, output_hidden_states=True)
-        out.append(states.hidden_states[-2][:, 1:].half().cpu())
+        out[at : at + 64] = states.hidden_states[-2][:, 1:].half()
         bar.update(task, completed=at + 64)
-    return torch.cat(out)
+    if done:
+        done.touch()
+    return out
 
 
-def _ask(data: Any, rows: Tensor, asked: int, seed: int) -> Tensor:
+def _ask(data: dict[str, Tensor], rows: Tensor, asked: int, seed: int) -> Tensor:
     """[B, asked, T] question ids, a random choice of each picture's questions."""
-    tokens = torch.from_numpy(data["tokens"][rows.sort().values.numpy()])
+    tokens = data["tokens"]
+    tokens = tokens[rows.sort().values.to(tokens.device)]
     draw = torch.rand(tokens.shape[:2], generator=torch.Generator().manual_seed(seed))
+    draw = draw.to(tokens.device)
     draw = draw - (tokens[..., 0] == 0).float() * 2  # empty slots last
     chosen = draw.topk(min(asked, tokens.shape[1]), 1).indices
     picked = tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[2]))
-    return picked[..., : int((picked != 0).sum(-1).max())]
+    return picked if tokens.is_cuda else picked[..., : int((picked != 0).sum(-1).max())]
 
 
 def answer_loss(
@@ -249,85 +217,86 @@ def answer_loss(
 
 
 @torch.no_grad()
-def check_answers(model: Any, visual_of: Any, held: Any, device: str) -> dict[str, float]:
-    """Held-out accuracy over 256 validation scenes: all, and per family."""
-    tokenizer = build_tokenizer()
+def check_answers(
+    model: Any, visual_of: Callable[[Tensor], Tensor], held: dict[str, Tensor], task: Task
+) -> dict[str, float]:
+    """Held-out accuracy of whole answers over 256 validation scenes: all, and per family."""
     hits: dict[str, list[bool]] = {"all": []}
     for some in torch.arange(min(256, len(held["image"]))).split(32):
-        questions = torch.from_numpy(held["tokens"][some.numpy()])
-        _, right = answer_loss(model, model.model.language_model, visual_of(some), questions)
-        asked = [[i for i in ids if i] for ids in questions.flatten(0, 1).tolist() if ids[0]]
-        for ids, ok in zip(asked, right.tolist(), strict=True):
-            for name in ("all", family_of(tokenizer.decode(ids))):
-                hits.setdefault(name, []).append(ok)
+        questions, families = (held[k][some.to(held[k].device)] for k in ("tokens", "family"))
+        visual = visual_of(some)
+        _, right = answer_loss(
+            model, model.model.language_model, visual, questions.to(visual.device)
+        )
+        asked = (families >= 0).flatten()
+        ids = questions.cpu().flatten(0, 1)[asked.cpu()]
+        spoken = (ids != 0).sum(-1) - (ids == ASSISTANT_ID).int().argmax(-1) - 1
+        for number, oks in zip(
+            families.flatten()[asked].tolist(), right.cpu().split(spoken.tolist()), strict=True
+        ):
+            for name in ("all", task.families[number]):
+                hits.setdefault(name, []).append(bool(oks.all()))
     return {name: sum(oks) / len(oks) for name, oks in hits.items()}
 
 
-def family_of(text: str) -> str:
-    """The family of a question, from its wording (the arrays keep no names)."""
-    signs = {"character": "character", "background": "background", "relative": "relation"}
-    signs |= {"how many": "count", "is there": "exist", "where": "where"}
-    signs |= {"what colour": "colour", "what shape": "shape"}
-    return next(family for sign, family in signs.items() if sign in text)
+def _answering(
+    job: Job,
+    stage: Stage,
+    model: Any,
+    llm: Any,
+    see: Callable[[Tensor], Tensor],
+    look: Callable[[Tensor], Tensor],
+    shift: int,
+) -> None:
+    """Learn to answer; see, look: scenes' numbers -> visual tokens, of training and held out."""
+    recipe, task = job.recipe, job.task
+    length = task.tokens_per_question * recipe.asked
+    for rows in job.rows(stage, shift):
+        questions = _ask(job.data, rows, recipe.asked, stage.step + 1000 * shift).to(job.device)
+        with torch.autocast(job.device, torch.bfloat16):
+            loss, hits = answer_loss(model, llm, see(rows.sort().values), questions, length)
+        stage.update(loss)
+        if stage.step % 100 == 0:
+            stage.log(loss=loss.detach(), train=hits.float().mean())
+        if stage.step % 1000 == 0 or stage.step == stage.steps:
+            stage.log(**check_answers(model, look, job.held, task))
+            stage.save()
 
 
-def train_llm(
-    recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str, bar: Progress
-) -> Any:
+def train_llm(job: Job, model: Any) -> Any:
     for parameter in model.model.vision_tower.parameters():
         parameter.requires_grad_(False)
-    file = work / "features.pt"
-    if not file.exists():
-        torch.save(cache_features(model, data, device, bar), file)
-    features = torch.load(file, weights_only=True, mmap=True)
-    held_features = cache_features(model, held, device, bar)
-    projector = model.model.multi_modal_projector
-    llm = model.model.language_model
-    modules = {"projector": projector, "llm": llm}
-    run = Run(work, "llm", modules, recipe.llm_steps, recipe.llm_rate, recipe.decay)
+    features = cache_features(model, job.data, job.device, job.bar, job.work / "features.f16")
+    held = cache_features(model, job.held, job.device, job.bar)
+    projector, llm = model.model.multi_modal_projector, model.model.language_model
 
-    fast = _fast(llm, recipe)
+    def project(of: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda rows: projector(of[rows.to(of.device)].to(job.device).float())
 
-    def look(rows: Tensor) -> Tensor:
-        return projector(held_features[rows].to(device).float())
-
-    for rows in _loop(run, recipe.scenes, recipe.llm_batch, recipe.seed + 1000, bar):
-        questions = _ask(data, rows, recipe.asked, run.step).to(device)
-        with torch.autocast(device, torch.bfloat16):
-            visual = projector(features[rows.sort().values].to(device).float())
-            loss, hits = answer_loss(model, fast, visual, questions, 11 * recipe.asked)
-        run.update(loss)
-        if run.step % 100 == 0:
-            run.log(loss=loss.detach(), train=hits.float().mean())
-        if run.step % 500 == 0 or run.step == run.steps:
-            run.log(**check_answers(model, look, held, device))
+    stage = job.stage("llm", {"projector": projector, "llm": llm})
+    fast = _fast(llm, job.recipe)
+    _answering(job, stage, model, fast, project(features), project(held), 1000)
     return model
 
 
-def train_joint(
-    recipe: Recipe, work: Path, model: Any, data: Any, held: Any, device: str, bar: Progress
-) -> Any:
+def train_joint(job: Job, model: Any) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    run = Run(work, "joint", {"model": model}, recipe.joint_steps, recipe.joint_rate, recipe.decay)
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    fast = _fast(model.model.language_model, recipe)
+    fast = _fast(tower, job.recipe)
 
-    def see(images: Any) -> Tensor:
-        pixels = _pixels(torch.from_numpy(images).to(device))
-        states = tower(pixel_values=pixels, output_hidden_states=True)
-        return projector(states.hidden_states[-2][:, 1:])
+    def see(eye: Any, of: Tensor) -> Callable[[Tensor], Tensor]:
+        def visual(rows: Tensor) -> Tensor:
+            pixels = _pixels(of[rows.to(of.device)].to(job.device))
+            states = eye(pixel_values=pixels, output_hidden_states=True)
+            return projector(states.hidden_states[-2][:, 1:])
 
-    for rows in _loop(run, recipe.scenes, recipe.joint_batch, recipe.seed + 2000, bar):
-        questions = _ask(data, rows, recipe.asked, run.step + 1_000_000).to(device)
-        with torch.autocast(device, torch.bfloat16):
-            visual = see(data["image"][rows.sort().values.numpy()])
-            loss, hits = answer_loss(model, fast, visual, questions, 11 * recipe.asked)
-        run.update(loss)
-        if run.step % 100 == 0:
-            run.log(loss=loss.detach(), train=hits.float().mean())
-        if run.step % 500 == 0 or run.step == run.steps:
-            run.log(**check_answers(model, lambda r: see(held["image"][r.numpy()]), held, device))
+        return visual
+
+    stage = job.stage("joint", {"model": model})
+    llm = _fast(model.model.language_model, job.recipe)
+    train, held = see(fast, job.data["image"]), see(tower, job.held["image"])
+    _answering(job, stage, model, llm, train, held, 2000)
     return model
 
 
@@ -339,38 +308,43 @@ def main(
     tower_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     llm_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
     joint_steps: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
+    tower_minutes: Annotated[float, typer.Option(help="instead of a number of steps")] = 0,
+    llm_minutes: Annotated[float, typer.Option(help="instead of a number of steps")] = 0,
+    joint_minutes: Annotated[float, typer.Option(help="instead of a number of steps")] = 0,
+    scenes: Annotated[int, typer.Option(help="instead of the preset's")] = 0,
+    seed: Annotated[int, typer.Option(help="of the first weights and the order of scenes")] = 0,
     eager: Annotated[bool, typer.Option(help="do not compile")] = False,
     install: Annotated[bool, typer.Option(help="replace the package's weights")] = False,
 ) -> None:
     """Train from scratch; run again to resume."""
-    given = {"tower_steps": tower_steps, "llm_steps": llm_steps, "joint_steps": joint_steps}
-    given["eager"] = eager
-    recipe = Recipe(**(asdict(PRESETS[preset]) | {k: v for k, v in given.items() if v}))
+    given = {name: value for name, value in locals().items() if name in _GIVEN and value}
+    recipe = replace(PRESETS[preset], **given)
     work.mkdir(parents=True, exist_ok=True)
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(TextColumn(""), *columns) as bar:
         task = bar.add_task("render", total=recipe.scenes)
-        workers = os.cpu_count() or 1
-        data = render(
-            work / f"train-{recipe.scenes}",
-            "train",
-            recipe.scenes,
-            recipe.grid,
-            3,
-            workers,
-            lambda n: bar.advance(task, n),
-        )
-        held = render(work / "validation-1000", "validation", 1000, recipe.grid, 3, workers)
-        model = train_tower(recipe, work, data, held, device, bar)
+
+        def draw(split: str, count: int, advance: Callable[[int], object]) -> dict[str, Tensor]:
+            folder = work / f"{split}-{count}"
+            grid, workers = recipe.size.grid, os.cpu_count() or 1
+            arrays = render(folder, recipe.task, split, count, grid, PER_FAMILY, workers, advance)
+            return _load(arrays, device)
+
+        data = draw("train", recipe.scenes, lambda n: bar.advance(task, n))
+        held = draw("validation", min(1000, recipe.scenes), lambda n: None)
+        job = Job(recipe, work, data, held, device, bar)
+        model = train_tower(job)
         if until != "tower":
-            train_llm(recipe, work, model, data, held, device, bar)
-        if until == "joint" and recipe.joint_steps:
-            train_joint(recipe, work, model, data, held, device, bar)
+            train_llm(job, model)
+        if until == "joint" and (recipe.joint_steps or recipe.joint_minutes):
+            train_joint(job, model)
     export(model.to("cpu"), work / "model")
-    (work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
     if install:
         export(model, WEIGHTS)
 
+
+_GIVEN = {field.name for field in fields(Recipe)}
 
 if __name__ == "__main__":
     typer.run(main)
