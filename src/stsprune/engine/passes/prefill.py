@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
-from stsprune.method.base import InstructionAttention, Plan, VisualTokens
+from stsprune.method.base import InstructionAttention, Plan
 from stsprune.selection.upload import upload
 
 from ..cache import Group, HeldImages, PrunedCache, group_of
@@ -21,7 +21,7 @@ from ..mixers import attends, kind_of
 from ..plans import Settings
 from ..rotary import rotary
 from ..sharing import borrowed_mask, lenders, lent_keys
-from ..stages import Candidates, Reading, log_total, semantic_stage, structure_stage
+from ..stages import Candidates, Reading, entering, log_total, semantic_stage, structure_stage
 from ..tokens import TokenTable, take_rows, take_tokens, taken
 from ..trace import ImageTrace, Trace
 from .prompt import Prompt
@@ -74,7 +74,8 @@ class Prefill:
         for number, (bucket, plan) in enumerate(self._buckets()):
             if plan.structure is None:
                 continue
-            tokens = self._tokens(bucket, embeds)
+            view = None if self.prompt.encoder is None else self.prompt.encoder(bucket)
+            tokens = entering(bucket, embeds, view)
             kept, merged = structure_stage(
                 self.method, tokens, plan.structure, bucket.visual, self.trace
             )
@@ -165,19 +166,6 @@ class Prefill:
 
     def _buckets(self) -> list[tuple[Bucket, Plan]]:
         return list(zip(self.layout.buckets, self.prompt.plans, strict=True))
-
-    def _tokens(self, bucket: Bucket, embeds: Tensor) -> VisualTokens:
-        view = self.prompt.encoder
-        return VisualTokens(
-            features=embeds[bucket.rows[:, None], bucket.columns],
-            positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
-            grid=bucket.visual.grid,
-            images=bucket.images,
-            text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
-            text_counts=bucket.text,
-            encoder=None if view is None else view(bucket),
-            planes=tuple(plane.grid for plane in bucket.visual.planes),
-        )
 
     def _held(self, number: int) -> HeldImages:
         bucket, plan = self._buckets()[number]
