@@ -247,7 +247,7 @@ def main() -> None:
     reading.add_argument("--out", type=Path, required=True)
     reading.add_argument("--folder", type=Path, default=Path("stsprune-adaptive"))
     reading.add_argument("--validation", type=int, default=24, help="pictures of each kind")
-    reading.add_argument("--test", type=int, default=60, help="pictures of each kind")
+    reading.add_argument("--test", type=int, default=40, help="pictures of each kind")
     given = reading.parse_args()
     model, processor = stsprune.load_embedded()
     validation = prompts_of("validation", given.validation)
