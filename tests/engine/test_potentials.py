@@ -71,6 +71,7 @@ def test_the_counts_are_those_of_the_selection(mu, monkeypatch):
         model(**inputs)
     count = int(counts_below(seen[0].features, seen[0].positions, mu, cap))
     assert budgets(trace) == [count]
+    assert trace.images[0].budget == count
     with torch.no_grad(), stsprune.prune(model, STS(count, semantics=False)) as fixed:
         model(**inputs)
     assert torch.equal(fixed.images[0].stages[0].kept, trace.images[0].stages[0].kept)

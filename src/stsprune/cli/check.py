@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .answer import build_inputs, check_text, check_words
-from .arguments import check_attention, check_device, check_dtype
+from .arguments import check_attention, check_device, check_dtype, pick_recipe
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ QUESTION = "what is the background?"
 
 
 def check(
+    given: typer.Context,
     model: Annotated[
         str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
     ] = "embedded",
@@ -35,6 +36,12 @@ def check(
         str,
         typer.Option(help="Visual tokens per decoder layer on average: 64, or a fraction: 0.25."),
     ] = "0.25",
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe.json of `stsprune calibrate`: method and budget.")
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; else as stored.")
     ] = None,
@@ -58,7 +65,19 @@ def check(
 
     from .terminal import answering
 
+    found_recipe = pick_recipe(recipe, given, "method", "budget")
     pruner = find_method(method)(budget=read_budget(budget))
+    if found_recipe is not None:
+        pruner = found_recipe.method
+        if found_recipe.positions != "original":
+            raise InvalidArgumentError(
+                f"{found_recipe.source} must be of original positions: only there is dropping a "
+                "token the same as masking it"
+            )
+        if layers is not None and not any_model:
+            raise InvalidArgumentError(
+                f"layers must be left out with --recipe, which is for the whole model, got {layers}"
+            )
     if question is not None:
         check_text(question)
     check_dtype(dtype)
@@ -74,6 +93,8 @@ def check(
             attn_implementation=attention,
             layers=layers,
         )
+        if found_recipe is not None and not any_model:
+            found_recipe.check_model(vlm)
         for example in asked:
             check_words(processor, example.question)
         inputs = [

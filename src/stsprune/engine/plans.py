@@ -59,8 +59,9 @@ def plan_late(
         budgets = _shares(layout, columns, total, embeds)
     layout = replace(layout, buckets=buckets(layout, columns, budgets))
     plans = [
-        method.fixed(budgets[bucket.images[0]]).plan_on(bucket.visual.tokens, depth, scoring)
+        method.fixed(bucket.budget).plan_on(bucket.visual.tokens, depth, scoring)
         for bucket in layout.buckets
+        if bucket.budget is not None  # all have one
     ]
     return layout, _with_text(plans, layout)
 

@@ -67,6 +67,9 @@ class Prefill:
             ImageTrace(row, visual)
             for row, visual in zip(layout.image_rows, layout.visuals, strict=True)
         ]
+        for bucket in layout.buckets:
+            for image in bucket.images:
+                trace.images[image].budget = bucket.budget
 
     def enter(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The structure stage; what changes in the decoder's keyword arguments."""
