@@ -34,6 +34,14 @@ def test_round_trip(written, llava, recwarn):
     assert not recwarn
 
 
+def test_a_potential_comes_back(tmp_path, llava):
+    path = tmp_path / "recipe.json"
+    method = STS(0.5, potential=6.4, space=0.1)
+    recipe = Recipe(method, type(llava).__name__, weights_hash(llava))
+    path.write_text(json.dumps(recipe.document()))
+    assert load_recipe(path, llava) == method
+
+
 def test_the_hash_tells_weights_apart_and_not_their_type(llava):
     same, other = make_llava(), make_llava()
     assert weights_hash(same) == weights_hash(llava)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stsprune.calibration.choose import HELD_OUT, SEARCH, choose
 from stsprune.calibration.interval import exact_interval
-from stsprune.calibration.lines import Line, budget_line, ladder
+from stsprune.calibration.lines import Line, budget_line, ladder, potential_line
 from stsprune.calibration.measure import Outcome
 from stsprune.calibration.search import smallest
 from stsprune.errors import InvalidArgumentError
@@ -78,6 +80,59 @@ def test_other_settings_win_by_fewer_tokens():
     assert (SEARCH, repr(choice.line.steps[-1])) in better.asked  # the curve is whole
     same = Known([20] * 50, [20] * 50)
     assert chosen(same, wide=True).method == chosen(same).method
+
+
+class Following(Known):
+    """Half of the pictures need `plain` tokens, half `rich` ones.
+
+    A potential p gives each e^(p / 2) tenths of its need, or e^(p / 2) tokens to all.
+    """
+
+    def __init__(self, plain, rich, follows=True):
+        needs = [plain] * 50 + [rich] * 50
+        super().__init__(needs, needs)
+        self.follows = follows
+
+    def measure(self, half, methods):
+        self.asked += [(half, repr(one)) for one in methods]
+        return [[self.outcome(need, one) for need in self.needs[half]] for one in methods]
+
+    def outcome(self, need, method):
+        given = TOKENS if isinstance(method.budget, float) else method.budget
+        if method.potential is not None:
+            size = math.exp(method.potential / 2)
+            given = min(TOKENS, size * (need / 10 if self.follows else 1))
+        return Outcome(given >= need, 1.0, 0.0, given)
+
+
+def test_a_budget_that_follows_the_picture_wins_by_fewer_tokens():
+    wide = Following(10, 40)
+    choice = chosen(wide, wide=True)
+    assert choice.method.potential == pytest.approx(2 * math.log(10), abs=0.2)
+    assert choice.method.budget == 1.0
+    assert 40 <= choice.tried[-1].budget < 40 * 1.08
+    assert choice.line.steps[-1] == STS(1.0)
+    assert not [one for half, one in wide.asked if half == HELD_OUT and "potential=None" in one]
+
+
+def test_one_that_follows_nothing_does_not():
+    for needs in (Following(10, 40, follows=False), Following(20, 20)):
+        choice = chosen(needs, wide=True)
+        assert choice.method.potential is None
+        assert choice.method == chosen(needs).method
+
+
+def test_without_the_search_no_potential_is_tried():
+    wide = Following(10, 40)
+    assert chosen(wide).method.potential is None
+    assert all("potential=None" in one for _, one in wide.asked)
+
+
+def test_methods_without_a_potential():
+    assert potential_line("grid", {}) is None
+    assert potential_line("swapped", {}) is None
+    line = potential_line("sts", {"space": 0.5})
+    assert {one.space for one in line.steps} == {0.5}
 
 
 def test_any_line_of_methods_will_do():

@@ -97,11 +97,12 @@ def test_the_nested_order_is_the_choice(embedded, data):
     model, processor = embedded
     inputs = encode(model, processor, read_prompts(data)[:3])
     orders: dict = {}
-    for budget in (60, 30, 7):
+    potentials = [STS(60, potential=mu) for mu in (7.0, 5.0)]  # counts mix
+    for candidate in (STS(60), STS(30), *potentials, STS(7)):
         kept = []
-        for method in (STS(budget), Nested(STS(budget), orders)):
+        for method in (candidate, Nested(candidate, orders)):
             with torch.inference_mode(), prune(model, method) as trace:
                 model(**inputs)
             kept.append([s.kept.tolist() for image in trace.images for s in image.stages])
         assert kept[0] == kept[1]
-    assert len(orders) == 1
+    assert len(orders) == 3  # one of each picture

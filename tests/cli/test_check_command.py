@@ -8,8 +8,11 @@ import pytest
 from processors import PROCESSORS
 from zoo import DEPTH, shared
 
+import stsprune
+from stsprune import STS
 from stsprune.checking import exactness
 from stsprune.engine import prune
+from stsprune.recipes import Recipe, weights_hash
 
 
 def test_the_embedded_model(call):
@@ -96,3 +99,47 @@ def refused_check(call):
         return line
 
     return run
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe of the embedded model, by a method."""
+    model, _ = stsprune.load_embedded()
+
+    def write(method, **more):
+        path = tmp_path / "recipe.json"
+        made = Recipe(method, type(model).__name__, weights_hash(model), **more)
+        path.write_text(json.dumps(made.document()))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "method", [STS(20, space=0.1), STS(0.5, potential=5.5)], ids=["fixed", "potential"]
+)
+def test_a_recipe(method, call, picture, recipe):
+    result = call("check", "--recipe", recipe(method), "--image", picture, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["setting"]["method"] == repr(method)
+    (prompt,) = document["prompts"]
+    assert prompt["pruned_bytes"] == prompt["theory_bytes"] < prompt["unpruned_bytes"]
+    assert document["ok"]
+    assert [finding["difference"] is not None for finding in prompt["findings"]] == [True] * 3
+
+
+def test_recipes_that_are_refused(refused, recipe, untrained):
+    path = recipe(STS(20))
+    assert "budget must be left out with --recipe" in refused(
+        "check", "--recipe", path, "--budget", "9"
+    )
+    assert "layers must be left out with --recipe" in refused(
+        "check", "--recipe", path, "--layers", "3"
+    )
+    assert "calibrate on these" in refused("check", "--recipe", path, "--model", untrained)
+    compact = recipe(STS(20), positions="compact")
+    assert "must be of original positions" in refused("check", "--recipe", compact)
+    follows = recipe(STS(20, potential=6.0))
+    assert "must be of a fixed budget: eval" in refused("eval", "--recipe", follows)
+    assert "must be of a fixed budget: bench" in refused("bench", "--recipe", follows)

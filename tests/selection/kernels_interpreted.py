@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stsprune.selection import cell_centres
+from stsprune.selection import added_potentials, cell_centres
 from stsprune.selection.attention import instruction_scores, peak_scores, query_weights
 from stsprune.selection.distance import potentials
 from stsprune.selection.kernels import interpreted
 from stsprune.selection.kernels.attention import fused_scores
 from stsprune.selection.kernels.repulsion import fused_greedy
 from stsprune.selection.kernels.rows import fused_rows
-from stsprune.selection.reference import greedy_reference, most_isolated
+from stsprune.selection.reference import added_reference, greedy_reference, most_isolated
 from stsprune.selection.rows import Rows
 from stsprune.selection.swaps import best_swaps
 
@@ -39,6 +39,16 @@ def test_greedy(tokens, keep, dtype):
     table, first = table_of(features, torch.rand(tokens, 2, generator=generator))
     expected = greedy_reference(table, first, keep, False)
     assert torch.equal(fused_greedy(table, first, keep), expected)
+
+
+def test_potentials_along_the_kernel_s_order():
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2, 64, 8, generator=generator)
+    places = torch.rand(64, 2, generator=generator)
+    table, first = table_of(features, places)
+    order = fused_greedy(table, first, 30)
+    expected = added_reference(table, greedy_reference(table, first, 30, False), False)
+    torch.testing.assert_close(added_potentials(features, places, order), expected)
 
 
 def test_ties_of_a_plain_picture():

@@ -55,3 +55,5 @@ def test_refusals(written):
     for method in (Random(48), STS(48, structure=False)):
         with pytest.raises(InvalidArgumentError, match="must be of method sts or structure-only"):
             read_settings({"STSPRUNE_RECIPE": written(method)})
+    with pytest.raises(InvalidArgumentError, match=r"must be of a fixed budget, .* potential 7.0"):
+        read_settings({"STSPRUNE_RECIPE": written(STS(48, potential=7.0))})

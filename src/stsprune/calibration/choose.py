@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from stsprune.errors import InvalidArgumentError
 
 from ..method import Method, find_method
-from .lines import STEP, Line, budget_line, ladder, planned_tokens, variants
+from ..recipes import settings_of
+from .lines import STEP, Line, budget_line, ladder, planned_tokens, potential_line, variants
 from .measure import Outcome
 from .search import first_look, smallest
 
@@ -56,7 +57,8 @@ def choose(
     """The method with the fewest tokens that meets the target on both halves.
 
     name, settings: of the line to search; tokens: of every image, None where they differ; wide:
-    search other settings too; begin: called before each measurement with what it is for.
+    search other settings too, and a budget that follows the picture; begin: called before each
+    measurement with what it is for.
     Raises InvalidArgumentError where not even a budget of everything meets the target.
     """
 
@@ -86,8 +88,14 @@ def choose(
         if choice.line is not line:
             whole_curve = first_look(choice.line, share_kept)
             measure("the curve", SEARCH, [choice.line.steps[i] for i in whole_curve])
+        _follow(choice, measurer, measure, name, target)
     _verify(choice, measure, target)
     return choice
+
+
+def tokens(outcomes: Sequence[Outcome]) -> float:
+    """Visual tokens per decoder layer and picture."""
+    return fmean(outcome.visual for outcome in outcomes)
 
 
 def share(outcomes: Sequence[Outcome]) -> float:
@@ -152,3 +160,37 @@ def _widen(
         lower = Line(line.name, line.steps[: place + 1])
         found = smallest(lower, looks, lambda methods: measure("budgets", SEARCH, methods), target)
         choice.line, choice.place = line, place if found is None else found
+
+
+def _follow(
+    choice: Choice,
+    measurer: Measures,
+    measure: Callable[[str, int, Sequence[Method]], list[float]],
+    name: str,
+    target: float,
+) -> None:
+    """A budget that follows the picture wins by meeting the target with fewer tokens."""
+    settings = {key: value for key, value in settings_of(choice.method).items() if key != "budget"}
+    line = potential_line(name, settings)
+    if line is None or settings.get("potential") is not None:
+        return
+
+    def looked(method: Method) -> tuple[float, float]:
+        alike = measure("budgets that follow the picture", SEARCH, [method])[0]
+        return alike, tokens(measurer.measure(SEARCH, [method])[0])
+
+    allowed = looked(choice.method)[1] / STEP**0.5
+    fails, holds = -1, len(line.steps) - 1
+    while holds - fails > 1:
+        middle = (holds + fails) // 2
+        alike, used = looked(line.steps[middle])
+        if alike < target:
+            fails = middle
+            if used >= allowed:
+                return  # those above take more still
+        else:
+            holds = middle
+    if holds == len(line.steps) - 1 or looked(line.steps[holds])[1] >= allowed:
+        return
+    choice.tried.append(choice.method)
+    choice.line, choice.place = line, holds

@@ -18,6 +18,9 @@ STEP = 1.08
 #: The smallest share of an image's tokens that is tried where images differ in size.
 LEAST_SHARE = 0.01
 
+#: log mu, about a twelfth of the tokens apart at the default exponent.
+POTENTIALS = tuple(round(1 + step / 5, 1) for step in range(96))
+
 MethodSettings = Mapping[str, Any]
 
 
@@ -75,6 +78,16 @@ def budget_line(
         raise InvalidArgumentError(f"method {name!r} reaches no budget here: {reason}")
     listed = ", ".join(f"{key} {value}" for key, value in settings.items())
     return Line(listed or "defaults", tuple(steps))
+
+
+def potential_line(name: str, settings: MethodSettings) -> Line | None:
+    """Budgets that follow the picture, from few tokens to all; None for methods without any."""
+    kind = find_method(name)
+    try:
+        steps = [kind(1.0, **{**settings, "potential": one}) for one in POTENTIALS]
+    except (TypeError, InvalidArgumentError):  # no such setting, or not with these
+        return None
+    return Line("potential", (*steps, kind(1.0, **{**settings, "potential": None})))
 
 
 def variants(name: str, depth: int) -> list[list[MethodSettings]]:

@@ -134,12 +134,20 @@ class Calibration:
         write_json(folder / "recipe.json", self.recipe.document())
 
 
+def spelt(method: Method) -> str:
+    """What a method keeps, in a word: "16", or "potential 6.4" where it follows the picture."""
+    if method.adapts:
+        return f"potential {settings_of(method)['potential']:g}"
+    return str(method.budget)
+
+
 def point_document(point: Point) -> dict[str, Any]:
     """A point as JSON takes it."""
     return {
         "method": method_name(point.method),
         "settings": settings_of(point.method),
         "budget": point.method.budget,
+        "label": spelt(point.method),
         "search": asdict(point.search),
         "held_out": None if point.held_out is None else asdict(point.held_out),
         "kinds": {name: asdict(agreement) for name, agreement in (point.kinds or {}).items()},

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..engine.families import family_of
 from ..method import STS
 from ..method.base import Method, VisualTokens
 from ..method.wrapped import Wrapped
+from ..selection.budget import kept_tokens
 
 Outputs = dict[str, Any]
 
@@ -51,7 +53,7 @@ def _kept(original: Callable[..., Any], name: str, outputs: Outputs) -> Callable
 class Nested(Wrapped):
     """STS whose order of sampling is computed once: the first K of it are its choice of K.
 
-    orders: of one batch; what is there already is cut, what is not is added.
+    orders: of one batch, by image; what is there already is cut, what is not is added.
     """
 
     def __init__(self, inner: Method, orders: dict[Any, Tensor]) -> None:
@@ -63,11 +65,20 @@ class Nested(Wrapped):
         inner = self.inner
         if type(inner) is not STS:
             return inner.select(visual, keep)
-        key = (inner.space, inner.exponent, inner.eps, visual.grid, visual.images)
-        order = self.orders.get(key)
-        if order is None or order.shape[1] < keep:
-            order = self.orders[key] = inner.select(visual, keep)
-        return order[:, :keep]
+        keys = [
+            (inner.space, inner.exponent, inner.eps, visual.grid, image) for image in visual.images
+        ]
+        if any(key not in self.orders or len(self.orders[key]) < keep for key in keys):
+            self.orders.update(zip(keys, inner.select(visual, keep), strict=True))
+        return torch.stack([self.orders[key][:keep] for key in keys])
+
+    def counts(self, visual: VisualTokens) -> Tensor:
+        """See `Method.counts`: along the order that is known."""
+        inner = self.inner
+        if type(inner) is not STS:
+            return inner.counts(visual)
+        most = kept_tokens(inner.budget, visual.features.shape[1])
+        return inner.counts_along(visual, self.select(visual, most))
 
 
 def bytes_of(value: Any) -> int:

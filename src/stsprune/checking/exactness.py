@@ -133,7 +133,7 @@ def _whole(
     tokens: Tensor,
     bar: float,
 ) -> Finding:
-    everything = replace(method, budget=1.0)
+    everything = method.fixed(1.0)
     if any(everything.plan(image.tokens, depth) != Plan() for image in trace.images):
         name = type(method).__name__
         return Finding(WHOLE, None, bar, f"{name} drops tokens at any budget")

@@ -16,9 +16,10 @@ def planned_bytes(
 ) -> int:
     """Bytes of keys and values: tokens that the plan leaves in each layer, at their own size.
 
-    trace: tells the images' sizes only; mask [B, T]: of the prompt; whole: the KV cache of the
-    unpruned prompt, whose `layers` (decoder layer -> keys and values) show what a token takes there
-    and how many a sliding window holds; scoring: see `Method.plan_on`.
+    trace: tells the images' sizes only, and their budgets where these follow from the images; mask
+    [B, T]: of the prompt; whole: the KV cache of the unpruned prompt, whose `layers` (decoder layer
+    -> keys and values) show what a token takes there and how many a sliding window holds; scoring:
+    see `Method.plan_on`.
     """
     lengths = planned_lengths(method, trace, mask, whole.depth, scoring)
     total = 0
@@ -35,7 +36,9 @@ def planned_lengths(
     """Tokens of the widest row in each decoder layer."""
     rows = [[count] * depth for count in mask.sum(1).tolist()]
     for image in trace.images:
-        counts = tokens_per_layer(method.plan_on(image.tokens, depth, scoring), image.tokens, depth)
+        planned = method if image.budget is None else method.fixed(image.budget)
+        plan = planned.plan_on(image.tokens, depth, scoring)
+        counts = tokens_per_layer(plan, image.tokens, depth)
         for layer, count in enumerate(counts):
             rows[image.row][layer] -= image.tokens - count
     return [max(layer) for layer in zip(*rows, strict=True)]

@@ -120,3 +120,9 @@ def pick_recipe(path: str | None, given: Any, *instead: str) -> Recipe | None:
     recipe = read_recipe(path)
     recipe.warn_versions()
     return recipe
+
+
+def check_fixed(recipe: Recipe, why: str) -> None:
+    """Raises InvalidArgumentError for a recipe whose budget follows the picture."""
+    if recipe.method.adapts:
+        raise InvalidArgumentError(f"{recipe.source} must be of a fixed budget: {why}")

@@ -58,7 +58,7 @@ def bench(
     from stsprune.bench.prepare import prepare
     from stsprune.bench.presets import pick_preset
 
-    from .arguments import pick_names, pick_recipe, whole_numbers
+    from .arguments import check_fixed, pick_names, pick_recipe, whole_numbers
     from .terminal import answering
 
     quiet_transformers()
@@ -72,6 +72,7 @@ def bench(
     session.check_batches(batches)
     network = _load(name, device, dtype, layers)
     if found is not None:
+        check_fixed(found, "bench times one length per row of its tables")
         if found.positions != "original":
             raise InvalidArgumentError(
                 f"{found.source} must be of original positions: bench times no others"

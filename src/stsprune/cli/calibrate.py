@@ -104,10 +104,12 @@ def _print(found: Calibration) -> None:
     columns += ["#tokens alike %", "#KL"] + ["#accuracy %"] * labels + ["#time %", "#KV %"]
     rows = [_row(point, found, labels) for point in found.curve]
     print_table(f"agreement with unpruned, {found.chosen.search.prompts} prompts", columns, rows)
+    from stsprune.calibration.result import spelt
+
     for point in found.refuted:
         assert point.held_out is not None
         typer.echo(
-            f"budget {point.method.budget} held on the searched half "
+            f"budget {spelt(point.method)} held on the searched half "
             f"({100 * point.search.same:.1f} %), not on the other one "
             f"({100 * point.held_out.same:.1f} %): one step up"
         )
@@ -115,7 +117,7 @@ def _print(found: Calibration) -> None:
     assert held is not None
     assert cost is not None
     typer.echo(
-        f"budget {found.method.budget}: {100 * held.same:.1f} % of {held.prompts} held-out "
+        f"budget {spelt(found.method)}: {100 * held.same:.1f} % of {held.prompts} held-out "
         f"answers stay (95 % interval {100 * held.low:.1f} to {100 * held.high:.1f}), target "
         f"{100 * found.target:g} %"
     )
@@ -141,10 +143,12 @@ def _settings(found: Calibration) -> str:
 
 
 def _row(point: Point, found: Calibration, labels: bool) -> list[str]:
+    from stsprune.calibration.result import spelt
+
     seen, held, cost = point.search, point.held_out, point.cost
     row = [
         "chosen" if repr(point.method) == repr(found.method) else "",
-        str(point.method.budget),
+        spelt(point.method),
         f"{seen.visual:.1f}",
         f"{100 * seen.same:.1f}",
         "" if held is None else f"{100 * held.same:.1f}",

@@ -9,7 +9,7 @@ import typer
 
 from stsprune.question import build_inputs, check_text, check_words
 
-from .arguments import check_attention, check_device, check_dtype, check_family
+from .arguments import check_attention, check_device, check_dtype, check_family, pick_recipe
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ QUESTION = "what is the background?"
 
 
 def check(
+    given: typer.Context,
     model: Annotated[
         str, typer.Option(help='"embedded", "embedded-large", a folder, or a hub id.')
     ] = "embedded",
@@ -39,6 +40,12 @@ def check(
     family: Annotated[
         str | None, typer.Option(help='For a model that is not listed: "generic", or a family.')
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe.json of `stsprune calibrate`: method and budget.")
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Take a recipe of another model.")
+    ] = False,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; else as stored.")
     ] = None,
@@ -62,7 +69,19 @@ def check(
 
     from .terminal import answering
 
+    found_recipe = pick_recipe(recipe, given, "method", "budget")
     pruner = find_method(method)(budget=read_budget(budget))
+    if found_recipe is not None:
+        pruner = found_recipe.method
+        if found_recipe.positions != "original":
+            raise InvalidArgumentError(
+                f"{found_recipe.source} must be of original positions: only there is dropping a "
+                "token the same as masking it"
+            )
+        if layers is not None and not any_model:
+            raise InvalidArgumentError(
+                f"layers must be left out with --recipe, which is for the whole model, got {layers}"
+            )
     if question is not None:
         check_text(question)
     check_family(family)
@@ -79,6 +98,8 @@ def check(
             attn_implementation=attention,
             layers=layers,
         )
+        if found_recipe is not None and not any_model:
+            found_recipe.check_model(vlm)
         for example in asked:
             check_words(processor, example.question)
         inputs = [

@@ -55,7 +55,7 @@ def evaluate(
     from stsprune.selection.budget import kept_tokens
     from stsprune.viz.report import save_report
 
-    from .arguments import is_ablation, pick_names, pick_recipe, token_budgets
+    from .arguments import check_fixed, is_ablation, pick_names, pick_recipe, token_budgets
     from .terminal import answering
 
     asked = find_benchmark(benchmark)
@@ -67,6 +67,8 @@ def evaluate(
         if value not in allowed:
             raise InvalidArgumentError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
     found = pick_recipe(recipe, given, "budget", "positions")
+    if found is not None:
+        check_fixed(found, "eval compares methods at equal ones")
     quiet_transformers()
     names = pick_names(method)
     shape = model_shape(benchmark)

@@ -26,7 +26,7 @@ from .guards import check_generate, check_inputs, check_model
 from .layout import Layout, lay_out, read_ids
 from .mixers import attentions, check_later, check_rows, scoring_layers
 from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
-from .plans import Settings, expected_gain, plan_images, plan_shares, row_lengths
+from .plans import Settings, expected_gain, plan_images, plan_late, row_lengths
 from .sharing import lenders
 from .stages import Reading
 from .trace import Trace
@@ -132,7 +132,7 @@ class Hooks:
         if not layout.visuals:
             return
         plans = None
-        if self.settings.budget_total is None:
+        if not self.settings.late:
             plans = plan_images(self.settings.method, layout, self.depth, self.scoring)
         self.call = _Call(arguments, layout, plans)
 
@@ -179,15 +179,7 @@ class Hooks:
             features = embeds if deepstack is None else deepstack.seen(embeds)
             plans = call.plans
             if plans is None:
-                assert settings.budget_total is not None
-                layout, plans = plan_shares(
-                    settings.method,
-                    layout,
-                    settings.budget_total,
-                    features,
-                    self.depth,
-                    self.scoring,
-                )
+                layout, plans = plan_late(settings, layout, features, self.depth, self.scoring)
             if not fresh:
                 check_rows(self.decoder, row_lengths(layout, plans, self.depth))
             prompt = Prompt(

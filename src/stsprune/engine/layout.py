@@ -21,7 +21,7 @@ class Bucket:
 
     visual: their shape; images: their numbers in the batch; rows [I] and columns [I, N] of their
     tokens in the prompt, in the order of `Visual.offsets`; text: tokens behind the last image of
-    each image's row.
+    each image's row; budget: of each image, None where it is the method's own.
     """
 
     visual: Visual
@@ -29,6 +29,7 @@ class Bucket:
     rows: Tensor
     columns: Tensor
     text: list[int]
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def buckets(
                 upload(rows, device),
                 torch.stack([columns[i] for i in images]).to(device, non_blocking=True),
                 [length - layout.text_start[row] for row in rows],
+                key[1],
             )
         )
     return groups

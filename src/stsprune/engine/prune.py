@@ -94,6 +94,11 @@ def prune(
         )
     budget_total = check_total(budget_total)
     _check_options(family, positions, reusable, warn_no_gain)
+    if budget_total is not None and method.adapts:
+        raise InvalidArgumentError(
+            f"budget_total must be None for a method whose counts follow the picture, got "
+            f"{budget_total} with {method!r}"
+        )
     if reusable and (method.merges or method.needs & {"attention", "embeddings"}):
         raise UnsupportedModeError(
             f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "

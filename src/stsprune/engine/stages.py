@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stsprune.method.base import InstructionAttention, Method, VisualTokens
+from stsprune.method.base import EncoderView, InstructionAttention, Method, VisualTokens
 from stsprune.selection.attention import top_indices
 
+from .layout import Bucket
 from .masks import Span
 from .trace import Trace
 from .visual import Visual
@@ -55,6 +56,20 @@ class Choice:
     best: Tensor
     kept: Tensor
     attention: InstructionAttention
+
+
+def entering(bucket: Bucket, embeds: Tensor, encoder: EncoderView | None = None) -> VisualTokens:
+    """The images of a bucket as they enter the LLM; embeds [B, T, Dim]."""
+    return VisualTokens(
+        features=embeds[bucket.rows[:, None], bucket.columns],
+        positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
+        grid=bucket.visual.grid,
+        images=bucket.images,
+        text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
+        text_counts=bucket.text,
+        encoder=encoder,
+        planes=tuple(plane.grid for plane in bucket.visual.planes),
+    )
 
 
 def structure_stage(

@@ -31,11 +31,15 @@ class Stage:
 
 @dataclass
 class ImageTrace:
-    """One image or video of the batch: its row, its shape, and the stages in order."""
+    """One image or video of the batch: its row, its shape, and the stages in order.
+
+    budget: what its content was worth, with a `potential` or a `budget_total`; else None.
+    """
 
     row: int
     visual: Visual
     stages: list[Stage] = field(default_factory=list)
+    budget: int | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from stsprune.errors import InvalidArgumentError
 from stsprune.selection.attention import top_indices
 from stsprune.selection.budget import budget_tokens
 from stsprune.selection.repulsion import repulsion
@@ -135,6 +136,13 @@ class Swapped(STS):
 
     layer: int | None = 0
     pool: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.potential is not None:
+            raise InvalidArgumentError(
+                f"potential must be None where the filter comes first, got {self.potential!r}"
+            )
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""

@@ -8,7 +8,7 @@ its class in `method/__init__.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -107,8 +107,9 @@ class Method:
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
     "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
     is called after each stage. reads_text: whether `select` depends on the text. draws: at random,
-    by a setting `seed`. ranks: scores are places in an order, their values mean nothing else.
-    ablation: STS with something taken away or changed. search: steps that `stsprune tune` walks.
+    by a setting `seed`. adapts: `counts` says how many tokens each image gets. ranks: scores are
+    places in an order, their values mean nothing else. ablation: STS with something taken away or
+    changed. search: steps that `stsprune tune` walks.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -134,6 +135,19 @@ class Method:
         Raises InvalidArgumentError as `plan` does, and where no layer can.
         """
         return moved_stages(self.plan(tokens, depth), tokens, depth, scoring)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether each image's count follows from its content; the budget is then a cap."""
+        return False
+
+    def counts(self, visual: VisualTokens) -> Tensor:
+        """What each image takes for its budget: int64 [I], in 1..N. Only where `adapts` is True."""
+        raise NotImplementedError
+
+    def fixed(self, budget: int | float) -> Method:
+        """The same method at that budget, for every image."""
+        return replace(self, budget=budget)
 
     def select(self, visual: VisualTokens, keep: int) -> Tensor:
         """Structure stage: indices [I, keep] of the tokens to keep, any order."""

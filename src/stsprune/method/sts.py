@@ -10,9 +10,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from stsprune.errors import InvalidArgumentError
+from stsprune.selection.adaptive import along, count
 from stsprune.selection.attention import instruction_scores, peak_scores, query_weights
-from stsprune.selection.budget import budget_tokens, split_budget
-from stsprune.selection.checks import check_settings
+from stsprune.selection.budget import budget_tokens, kept_tokens, split_budget
+from stsprune.selection.checks import check_potential, check_settings
 from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion, sample
 
 from .base import (
@@ -61,6 +62,9 @@ class STS(Method):
             None = never.
         structure: False leaves the structure stage out.
         semantics: False leaves the semantic stages out; not both.
+        potential: log mu; each picture then gets as many tokens as repel each other with less than
+            mu (`stsprune.selection.counts_below`), and the budget is a cap. None = the budget for
+            all.
 
     Raises:
         InvalidArgumentError: A setting out of what is allowed.
@@ -79,6 +83,7 @@ class STS(Method):
     withdraw: float | None = 0.625
     structure: bool = True
     semantics: bool = True
+    potential: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +102,34 @@ class STS(Method):
             raise InvalidArgumentError(f"withdraw must be None or in (0, 1], got {self.withdraw!r}")
         if not (self.structure or self.semantics):
             raise InvalidArgumentError("structure and semantics must not both be False")
+        if self.potential is None:
+            return
+        object.__setattr__(self, "potential", check_potential(self.potential))
+        if not self.structure:
+            raise InvalidArgumentError(
+                f"potential must be None without a structure stage, got {self.potential!r}"
+            )
+
+    @property
+    def adapts(self) -> bool:
+        """See `Method.adapts`."""
+        return self.potential is not None
+
+    def counts(self, visual: VisualTokens) -> Tensor:
+        """See `Method.counts`: how many tokens repel each other with less than `potential`."""
+        most = kept_tokens(self.budget, visual.features.shape[1])
+        return self.counts_along(visual, self.select(visual, most))
+
+    def counts_along(self, visual: VisualTokens, order: Tensor) -> Tensor:
+        """`counts` where the order of `select` is known, [I, K] up to the cap."""
+        assert self.potential is not None
+        features, positions = visual.features, visual.positions
+        added = along(features, positions, order, self.space, self.exponent, self.eps)
+        return count(added, self.potential)
+
+    def fixed(self, budget: int | float) -> Method:
+        """See `Method.fixed`."""
+        return replace(self, budget=budget, potential=None)
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`. A budget of all tokens prunes nothing."""

@@ -28,6 +28,19 @@ class Wrapped(Method):
         # Facts of a class everywhere else; here each instance has its own.
         vars(self).update(needs=inner.needs, merges=inner.merges, reads_text=inner.reads_text)
 
+    @property
+    def adapts(self) -> bool:
+        """See `Method.adapts`."""
+        return self.inner.adapts
+
+    def counts(self, visual: VisualTokens) -> Tensor:
+        """See `Method.counts`."""
+        return self.inner.counts(visual)
+
+    def fixed(self, budget: int | float) -> Method:
+        """See `Method.fixed`; not wrapped: it only plans."""
+        return self.inner.fixed(budget)
+
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""
         return self.inner.plan(tokens, depth)

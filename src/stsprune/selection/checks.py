@@ -8,7 +8,7 @@ import torch
 
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 
-from .plain import plain_int
+from .plain import plain_int, plain_number
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -58,6 +58,22 @@ def check_settings(space: float, exponent: float, eps: float, refine: int = 0) -
         raise InvalidArgumentError(f"eps must be in [1e-6, 1], got {eps!r}")
     if isinstance(refine, bool) or not isinstance(refine, int) or refine < 0:
         raise InvalidArgumentError(f"refine must be an int >= 0, got {refine!r}")
+
+
+def check_potential(potential: object) -> float:
+    """log mu as a builtin float: finite and > 0."""
+    number = plain_number(potential)
+    if number is None:
+        raise InvalidTypeError(
+            f"potential must be a finite number > 0, got {potential!r}, a "
+            f"{type(potential).__name__}"
+        )
+    if not (number > 0 and math.isfinite(number)):
+        raise InvalidArgumentError(
+            f"potential must be a finite number > 0 (log mu; two tokens never repel each other "
+            f"less), got {number!r}"
+        )
+    return float(number)
 
 
 def first_tokens(seed: int | torch.Tensor | None, features: torch.Tensor) -> torch.Tensor | None:

@@ -48,6 +48,22 @@ def greedy_reference(table: Tensor, first: Tensor, keep: int, logarithm: bool) -
     return torch.stack(kept, dim=1)
 
 
+def added_reference(table: Tensor, order: Tensor, logarithm: bool) -> Tensor:
+    """log U_k [B, K]: each token's potential by those before it in `order` [B, K]; first -inf.
+
+    table: as in `greedy_reference`.
+    """
+    add = torch.logaddexp if logarithm else torch.add
+    image = torch.arange(len(table), device=table.device)
+    total = torch.full_like(table[:, 0], -torch.inf if logarithm else 0.0)
+    added = []
+    for token in order.unbind(1):
+        added.append(total[image, token])
+        total = add(total, table[image, token])
+    together = torch.stack(added, dim=1)
+    return together if logarithm else together.log()
+
+
 def lowest(values: Tensor) -> Tensor:
     """[B, N] -> [B]: the lowest index of the smallest value."""
     number = torch.arange(values.shape[1], device=values.device)

@@ -117,6 +117,11 @@ def _from_recipe(
             f"of {recipe.method_name!r}"
         )
     assert isinstance(method, STS)
+    if method.potential is not None:
+        raise InvalidArgumentError(
+            f"{RECIPE} must be of a fixed budget, {path!r} has potential {method.potential}: vLLM "
+            "must know an image's length before the encoder has seen it"
+        )
     return ServingSettings(
         method.budget,
         recipe.positions == "compact" if compact is None else compact,

@@ -24,7 +24,7 @@ def calibration_page(document: dict[str, Any], changed: Sequence[Any]) -> str:
     chosen, target = document["chosen"], document["target"]
     held = chosen["held_out"]
     lead = (
-        f"{document['method']['name']} with budget {chosen['budget']} keeps "
+        f"{document['method']['name']} with budget {chosen['label']} keeps "
         f"{_percent(held['same'])} of the unpruned answers of {document['model']['name'] or 'the'} "
         f"{document['model']['architecture']} on {held['prompts']} held-out prompts (95 % interval "
         f"{_percent(held['low'])} to {_percent(held['high'])}; target {_percent(target)})."
@@ -63,7 +63,7 @@ def _cards(document: dict[str, Any]) -> str:
     cost, held = chosen["cost"], chosen["held_out"]
     visual = document["curve"][-1]["search"]["visual"]
     cards = [
-        (f"{chosen['budget']}", f"budget: {held['visual']:.1f} of {visual:.0f} visual tokens"),
+        (f"{chosen['label']}", f"budget: {held['visual']:.1f} of {visual:.0f} visual tokens"),
         (_percent(held["same"]), f"same answer, {held['prompts']} held-out prompts"),
         (
             f"-{100 * (1 - cost['time']):.0f} %",
@@ -172,7 +172,7 @@ def _table(document: dict[str, Any]) -> str:
     marked += [("before the search: ", point) for point in document["tried"]]
     for mark, point in marked:
         seen, held, cost = point["search"], point["held_out"], point["cost"]
-        first = f"{mark}{point['budget']}"
+        first = f"{mark}{point['label']}"
         first += (
             " (chosen)" if repr(point["settings"]) == repr(document["chosen"]["settings"]) else ""
         )
@@ -189,7 +189,7 @@ def _table(document: dict[str, Any]) -> str:
         ]
         rows.append(row + [_maybe(seen["accuracy"])] * labels)
     said = [
-        f"Budget {point['budget']} met the target on the searched half "
+        f"Budget {point['label']} met the target on the searched half "
         f"({_percent(point['search']['same'])}) and not on the other one "
         f"({_percent(point['held_out']['same'])}): the choice went one step up."
         for point in document["refuted"]
@@ -221,7 +221,7 @@ def _kinds(document: dict[str, Any]) -> str:
         [name, *(_maybe(point["kinds"].get(name, {}).get("same")) for point in points)]
         for name in names
     ]
-    columns = ["kind", *(f"{point['budget']}" for point in points)]
+    columns = ["kind", *(f"{point['label']}" for point in points)]
     return (
         paragraph("Of the chosen method, over both halves.")
         + _grid(head, rows)

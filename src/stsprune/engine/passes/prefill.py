@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError
-from stsprune.method.base import InstructionAttention, Plan, VisualTokens
+from stsprune.method.base import InstructionAttention, Plan
 from stsprune.selection.upload import upload
 
 from ..cache import Group, HeldImages, PrunedCache, group_of
@@ -21,7 +21,7 @@ from ..mixers import attends, kind_of
 from ..plans import Settings
 from ..rotary import rotary
 from ..sharing import borrowed_mask, lenders, lent_keys
-from ..stages import Candidates, Reading, log_total, semantic_stage, structure_stage
+from ..stages import Candidates, Reading, entering, log_total, semantic_stage, structure_stage
 from ..tokens import TokenTable, take_rows, take_tokens, taken
 from ..trace import ImageTrace, Trace
 from .prompt import Prompt
@@ -67,6 +67,9 @@ class Prefill:
             ImageTrace(row, visual)
             for row, visual in zip(layout.image_rows, layout.visuals, strict=True)
         ]
+        for bucket in layout.buckets:
+            for image in bucket.images:
+                trace.images[image].budget = bucket.budget
 
     def enter(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The structure stage; what changes in the decoder's keyword arguments."""
@@ -74,7 +77,8 @@ class Prefill:
         for number, (bucket, plan) in enumerate(self._buckets()):
             if plan.structure is None:
                 continue
-            tokens = self._tokens(bucket, self.prompt.features)
+            view = None if self.prompt.encoder is None else self.prompt.encoder(bucket)
+            tokens = entering(bucket, self.prompt.features, view)
             kept, merged = structure_stage(
                 self.method, tokens, plan.structure, bucket.visual, self.trace
             )
@@ -171,19 +175,6 @@ class Prefill:
         raise UnsupportedModeError(
             f"method must not merge before the first layer, as {type(self.method).__name__} does, "
             f"for a model with {what}"
-        )
-
-    def _tokens(self, bucket: Bucket, embeds: Tensor) -> VisualTokens:
-        view = self.prompt.encoder
-        return VisualTokens(
-            features=embeds[bucket.rows[:, None], bucket.columns],
-            positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
-            grid=bucket.visual.grid,
-            images=bucket.images,
-            text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
-            text_counts=bucket.text,
-            encoder=None if view is None else view(bucket),
-            planes=tuple(plane.grid for plane in bucket.visual.planes),
         )
 
     def _held(self, number: int) -> HeldImages:
