@@ -25,8 +25,9 @@ ENVIRONMENT = os.environ | {
 
 @dataclass
 class Server:
-    """address: of the page; seconds and cpu_seconds: from the command to its first answer; calls():
-    to others.
+    """address: of the page; seconds, cpu_seconds: from the command to its first answer.
+
+    calls(): lines of calls that left this machine.
     """
 
     address: str

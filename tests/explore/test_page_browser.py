@@ -362,6 +362,7 @@ def test_two_visitors_at_once(visit, library):
     ):
         settled(page, budget, 0, method)
         told = library(scene, method, budget)["columns"][0]
+        assert page.locator(SLIDER).input_value() == str(budget)
         assert query(page)["scene"] == str(scene)
         assert page.locator(".answers dd").first.inner_text().split()[0] == told["answer"]
         for at, count in enumerate(told["per_layer"], 1):

@@ -281,12 +281,15 @@ class Events:
         columns = _columns(method, budget, compare, other, other_budget, limit)
         job = self._submit(picture, question, columns, request.session_hash)
         ended = asyncio.wrap_future(job.future)
+        ended.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
         slow = False
         while not (await asyncio.wait({ended}, timeout=LOOK))[0]:
             slow = True
             yield {c.status: progress(job, self.worker.ahead(job)), c.stop: gr.Button(visible=True)}
         if self.latest.get(request.session_hash) is not job:
-            return  # a newer one took its place
+            # A newer one took its place. Without a value Gradio would empty every output.
+            yield {c.status: gr.skip()}
+            return
         out: dict[Any, Any] = {c.notice: problem(), c.status: ""}
         if slow:
             out[c.stop] = gr.Button(visible=False)
@@ -342,7 +345,12 @@ class Events:
         """The file behind `Download`: of the controls as they are."""
         columns = _columns(method, budget, compare, other, other_budget, limit)
         job = self._submit(picture, question, columns, request.session_hash)
-        document = await asyncio.wrap_future(job.future)
+        try:
+            document = await asyncio.wrap_future(job.future)
+        except Stopped:
+            raise gr.Error("The download was stopped by a newer move: try again.") from None
+        except StsPruneError as error:
+            raise gr.Error(str(error)) from None
         path = await asyncio.to_thread(write_download, document)
         return {self.c.file: path}
 
