@@ -22,6 +22,8 @@ from stsprune.selection.upload import upload
 from .capture import Capture
 from .families import Family
 from .layout import Bucket, Layout
+from .towers import Encoded, TowerStage, check_call
+from .towers.candidates import candidates
 
 NOTE = "stsprune_note"
 
@@ -29,10 +31,13 @@ NOTE = "stsprune_note"
 class Encoding:
     """Wraps get_image_features and get_video_features of the inner model."""
 
-    def __init__(self, model: Any, family: Family, method: Method) -> None:
-        self.model, self.family, self.method = model, family, method
+    def __init__(
+        self, model: Any, family: Family, method: Method, tower: TowerStage | None = None
+    ) -> None:
+        self.model, self.family, self.method, self.tower = model, family, method, tower
         self.inner = family.inner(model)
-        self.latest: dict[str, Any] = {}
+        self.latest: dict[str, dict[str, Any]] = {}
+        self.within = False  # a wrapped call: Qwen3-VL's videos go through get_image_features
         self.source = None
         if "encoder" in method.needs:
             self.source = family.encoder(model)
@@ -47,7 +52,7 @@ class Encoding:
         for modality in self.family.modalities:
             name = f"get_{modality}_features"
             before = self.inner.__dict__.get(name)
-            self.inner.__dict__[name] = self._noting(getattr(self.inner, name))
+            self.inner.__dict__[name] = self._noting(modality, getattr(self.inner, name))
             if before is None:
                 undo.callback(self.inner.__dict__.pop, name)
             else:
@@ -76,7 +81,7 @@ class Encoding:
         if self.source is None:
             return None
         out = (arguments.get("mm_encoder_outputs") or {}).get("image")
-        note = getattr(out, NOTE, {}) if out is not None else self.latest
+        note = getattr(out, NOTE, {}) if out is not None else self.latest.get("image", {})
         if "received" not in note:
             raise UnsupportedModeError(
                 f"method {type(self.method).__name__} reads the encoder's attention: "
@@ -90,20 +95,51 @@ class Encoding:
 
         return view
 
-    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def left(self, arguments: dict[str, Any], layout: Layout) -> dict[int, Tensor]:
+        """Image of the layout -> int64 [K]: its visual tokens that left the encoder, where a stage
+        inside it drops any.
+
+        Raises UnsupportedModeError for features that were made with another stage.
+        """
+        given = arguments.get("mm_encoder_outputs") or {}
+        encoded: dict[str, Encoded] = {}
+        for visual in layout.visuals:
+            modality = "video" if visual.video else "image"
+            out = given.get(modality)
+            note = getattr(out, NOTE, {}) if out is not None else self.latest.get(modality, {})
+            if note.get("stage") != self.method.encoder:
+                raise UnsupportedModeError(
+                    f"mm_encoder_outputs must be made inside this `prune`: the {modality} features "
+                    f"were made with encoder={note.get('stage')!r}, the method has "
+                    f"encoder={self.method.encoder!r}"
+                )
+            if self.tower is not None:
+                encoded[modality] = note["encoded"]
+        return candidates(layout, encoded) if encoded else {}
+
+    def _noting(self, modality: str, original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)
 
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
+            if self.within:
+                return original(*args, **kwargs)
             bound = signature.bind_partial(*args, **kwargs).arguments
-            note: dict[str, Any] = shapes_only(bound | bound.pop("kwargs", {}))
+            named = bound | bound.pop("kwargs", {})
+            note: dict[str, Any] = shapes_only(named)
             with ExitStack() as undo:
+                self.within = True
+                undo.callback(setattr, self, "within", False)
                 if self.source is not None:
                     capture = Capture([self.source.attention], self._reader(note))
                     undo.callback(capture.close)
                     capture.arm(0)
+                if self.tower is not None:
+                    check_call(self.model, named)
+                    note["stage"] = self.method.encoder
+                    note["encoded"] = self.tower.install(undo, modality, named)
                 out = original(*args, **kwargs)
-            self.latest = note
+            self.latest[modality] = note
             if not isinstance(out, tuple):
                 setattr(out, NOTE, note)
             return out
@@ -134,6 +170,10 @@ def take_images(encoded: Any, index: list[int]) -> Any:
     out = type(encoded)(pooler_output=[encoded.pooler_output[i] for i in index])
     note = getattr(encoded, NOTE, {})
     rows = {name: note[name][index] for name in ("received", "keys") if name in note}
+    if "encoded" in note:
+        encoded = note["encoded"]
+        pictures = [[part[i] for i in index] for part in (encoded.grids, encoded.kept)]
+        rows["encoded"] = Encoded(encoded.layer, *pictures)
     setattr(out, NOTE, note | rows)
     return out
 

@@ -58,13 +58,23 @@ class Choice:
 
 
 def structure_stage(
-    method: Method, tokens: VisualTokens, keep: int, visual: Visual, trace: Trace
+    method: Method,
+    tokens: VisualTokens,
+    keep: int,
+    visual: Visual,
+    trace: Trace,
+    left: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """(kept int64 [I, K] ascending, what a merging method makes of them [I, K, Dim] or None)."""
+    """(kept int64 [I, K] ascending, what a merging method makes of them [I, K, Dim] or None).
+
+    left: int64 [I, N], which visual tokens `tokens` are, where a stage in the encoder dropped some.
+    """
     kept = method.select(tokens, keep).sort(-1).values
     merged = None
     if method.merges:
         merged = method.merge(tokens.features, kept, tokens).to(tokens.features.dtype)
+    if left is not None:
+        kept = left.gather(1, kept)
     trace.record(tokens.images, visual, "structure", -1, kept, merged=merged)
     return kept, merged
 

@@ -72,11 +72,12 @@ class Prefill:
         """The structure stage; what changes in the decoder's keyword arguments."""
         embeds = self.prompt.embeds
         for number, (bucket, plan) in enumerate(self._buckets()):
+            left = self._left(number, bucket, plan)
             if plan.structure is None:
                 continue
-            tokens = self._tokens(bucket, embeds)
+            tokens = self._tokens(bucket, embeds, left)
             kept, merged = structure_stage(
-                self.method, tokens, plan.structure, bucket.visual, self.trace
+                self.method, tokens, plan.structure, bucket.visual, self.trace, left
             )
             self.table.drop(number, kept)
             if merged is not None:
@@ -166,11 +167,31 @@ class Prefill:
     def _buckets(self) -> list[tuple[Bucket, Plan]]:
         return list(zip(self.layout.buckets, self.prompt.plans, strict=True))
 
-    def _tokens(self, bucket: Bucket, embeds: Tensor) -> VisualTokens:
-        view = self.prompt.encoder
+    def _left(self, number: int, bucket: Bucket, plan: Plan) -> Tensor | None:
+        """int64 [I, K]: what a stage inside the encoder left of a bucket's tokens; they stay.
+
+        Raises InvalidArgumentError where the next stage keeps more.
+        """
+        stage, tokens = self.method.encoder, bucket.visual.tokens
+        if stage is None or not self.prompt.left:
+            return None
+        left = torch.stack([self.prompt.left[image] for image in bucket.images])
+        if left.shape[1] == tokens:
+            return None
+        stage.check(left.shape[1], tokens, tokens if plan.structure is None else plan.structure)
+        left = left.to(bucket.columns.device)
+        self.trace.record(bucket.images, bucket.visual, "encoder", -1, left)
+        self.table.drop(number, left)
+        return left
+
+    def _tokens(self, bucket: Bucket, embeds: Tensor, left: Tensor | None) -> VisualTokens:
+        view, columns = self.prompt.encoder, bucket.columns
+        positions = bucket.visual.positions().to(embeds.device, non_blocking=True)
+        if left is not None:
+            columns, positions = columns.gather(1, left), positions[left]
         return VisualTokens(
-            features=embeds[bucket.rows[:, None], bucket.columns],
-            positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
+            features=embeds[bucket.rows[:, None], columns],
+            positions=positions,
             grid=bucket.visual.grid,
             images=bucket.images,
             text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],

@@ -1,0 +1,17 @@
+"""Vision towers: what is known of them, the stage inside them, and its oracle."""
+
+from .base import Grid, Order, Refill, Tower
+from .stage import Encoded, TowerStage
+from .table import TOWERS, check_call, tower_of
+
+__all__ = [
+    "TOWERS",
+    "Encoded",
+    "Grid",
+    "Order",
+    "Refill",
+    "Tower",
+    "TowerStage",
+    "check_call",
+    "tower_of",
+]
