@@ -1,6 +1,7 @@
 """Vision towers: what is known of them, the stage inside them, and its oracle."""
 
 from .base import Grid, Order, Refill, Tower
+from .costs import encoder_flops
 from .stage import Encoded, TowerStage
 from .table import TOWERS, check_call, tower_of
 
@@ -13,5 +14,6 @@ __all__ = [
     "Tower",
     "TowerStage",
     "check_call",
+    "encoder_flops",
     "tower_of",
 ]

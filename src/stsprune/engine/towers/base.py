@@ -51,13 +51,15 @@ class Refill:
 
     before: in its input (a projector that pools over the picture), else in its output, so that
     the module itself works on the kept rows alone; unit: patches per row there; prefix: whether
-    class and register tokens are among the rows.
+    class and register tokens are among the rows; after: the layer behind which it reads, None =
+    the last one that counts (deepstack reads earlier).
     """
 
     module: Any
     before: bool = False
     unit: int = 1
     prefix: bool = False
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Tower:
     the patches; packed: whether all pictures lie in one sequence [P, Dim] or [1, P, Dim], else
     [pictures, P, Dim]; tiled: whether an image may be several pictures here; pictures: grids of
     those of a call (modality, the encoder's arguments), None where each row is one of `grid`;
-    refills: where dropped rows come back.
+    refills: where dropped rows come back; full: the layers whose attention sees a whole frame
+    where the others see windows, None = all.
     """
 
     blocks: Any
@@ -80,6 +83,7 @@ class Tower:
     tiled: bool = False
     grid: Grid | None = None
     pictures: Callable[[str, Mapping[str, Any]], list[Grid]] | None = None
+    full: tuple[int, ...] | None = None
 
     def grids(self, modality: str, arguments: Mapping[str, Any], rows: int) -> list[Grid]:
         """The pictures' shapes in visual tokens; rows: of the first hidden state."""

@@ -89,7 +89,10 @@ def _qwen(model: Any) -> Tower:
     window = None
     if getattr(vision, "window_size", None):
         window = vision.window_size // merge // vision.patch_size
-    mergers = [visual.merger, *getattr(visual, "deepstack_merger_list", ())]
+    unit, taps = merge * merge, getattr(visual, "deepstack_visual_indexes", ())
+    mergers = [Refill(visual.merger, unit=unit)]
+    for layer, merger in zip(taps, getattr(visual, "deepstack_merger_list", ()), strict=True):
+        mergers.append(Refill(merger, unit=unit, after=layer))
 
     def pictures(modality: str, arguments: Mapping[str, Any]) -> list[Grid]:
         grids = given(dict(arguments), f"{modality}_grid_thw").tolist()
@@ -100,9 +103,10 @@ def _qwen(model: Any) -> Tower:
         _named(visual.blocks, "attn"),
         len(visual.blocks),
         Order((merge, merge), grouped=True, window=window),
-        tuple(Refill(merger, unit=merge * merge) for merger in mergers),
+        tuple(mergers),
         packed=True,
         pictures=pictures,
+        full=None if window is None else tuple(visual.fullatt_block_indexes),
     )
 
 
