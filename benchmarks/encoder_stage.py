@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,14 @@ def trials() -> list[tuple[int, dict[str, Any]]]:
 
 
 @contextmanager
-def merging(on: bool):
+def merging(on: bool) -> Iterator[None]:
     """Kept patches as means of those nearest to them, in a tower of one patch per token."""
     original = towers._Running._taken
 
     def taken(running: Any, states: torch.Tensor) -> torch.Tensor:
         rows, index = original(running, states), running.index
         prefix = running.order.prefix
-        if index is None or states.shape[-1] == rows.shape[1] or rows.shape == states.shape:
+        if index is None:
             return rows
         kept = index[:, prefix:] - prefix
         patches = states[:, prefix:]

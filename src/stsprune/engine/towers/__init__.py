@@ -4,6 +4,7 @@ from .base import Grid, Order, Refill, Tower
 from .costs import encoder_flops
 from .stage import Encoded, TowerStage
 from .table import TOWERS, check_call, tower_of
+from .view import TowerView, Viewed
 
 __all__ = [
     "TOWERS",
@@ -13,6 +14,8 @@ __all__ = [
     "Refill",
     "Tower",
     "TowerStage",
+    "TowerView",
+    "Viewed",
     "check_call",
     "encoder_flops",
     "tower_of",
