@@ -27,9 +27,8 @@ from stsprune.method import find_method
 STAGES: dict[str, tuple[str, dict[str, Any] | None]] = {
     "sts": ("sts", None),
     "sts, default stage": ("sts", {}),
-    "sts, layer 1/4": ("sts", {"layer": 0.25}),
-    "sts, layer 1/2": ("sts", {"layer": 0.5}),
-    "divprune": ("divprune", None),
+    "sts, layer 3/5, share 0.27": ("sts", {"layer": 0.6, "share": 0.27}),
+    "sts, layer 1/4, share 0.27": ("sts", {"layer": 0.25, "share": 0.27}),
     "divprune, default stage": ("divprune", {}),
 }
 
