@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .embedded import load_embedded
     from .engine import prune, register_family
     from .errors import StsPruneError
-    from .method import STS, methods
+    from .method import STS, EncoderStage, methods
     from .recipes import load_recipe
     from .selection import energy, repulsion
 
 _HOMES = {
     "STS": "method",
+    "EncoderStage": "method",
     "StsPruneError": "errors",
     "calibrate": "calibration",
     "check": "checking",
@@ -35,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "STS",
+    "EncoderStage",
     "StsPruneError",
     "__version__",
     "calibrate",

@@ -29,6 +29,7 @@ from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
 from .plans import Settings, expected_gain, plan_images, plan_late, row_lengths
 from .sharing import lenders
 from .stages import Reading
+from .towers import TowerStage, tower_of
 from .trace import Trace
 
 
@@ -52,8 +53,8 @@ class Hooks:
         self.warn_no_gain = warn_no_gain
         self.inner, self.decoder = family.inner(model), family.decoder(model)
         self.depth = len(self.decoder.layers)
-        self.encoding = Encoding(model, family, settings.method)
         self.scoring = scoring_layers(self.decoder)
+        self.encoding = Encoding(model, family, settings.method, self._tower())
         # A decoder whose last layers borrow keys gives them the last tokens only: not here.
         self.forced = {"logits_to_keep": 0} if lenders(self.decoder) else {}
         self.capture = Capture(attentions(self.decoder), self._read)
@@ -64,6 +65,21 @@ class Hooks:
         self.call: _Call | None = None
         self.current: Pass | None = None
         self.asleep = False  # a trial runs the model as if nothing were installed
+
+    def _tower(self) -> TowerStage | None:
+        """The stage inside the encoder. Raises UnsupportedModelError, InvalidArgumentError."""
+        method = self.settings.method
+        if method.encoder is None:
+            return None
+
+        def plan(tokens: int) -> Plan:
+            return method.plan_on(tokens, self.depth, self.scoring)
+
+        stage = TowerStage(tower_of(self.model), method.encoder, plan)
+        tokens = self.family.tokens(self.model)
+        if tokens is not None:
+            stage.keep(tokens)
+        return stage
 
     def install(self, undo: ExitStack) -> None:
         """Hook everything; `undo` takes it all back, also half-way through."""
@@ -193,6 +209,7 @@ class Hooks:
                 self.encoding.view(call.arguments, layout),
                 self.family.block_kinds,
                 self.family.per_token,
+                self.encoding.left(call.arguments, layout),
             )
             prefill = Prefill(settings, prompt, self.decoder, cache, self.trace)
             changed = prefill.enter(kwargs)

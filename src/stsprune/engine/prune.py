@@ -104,6 +104,11 @@ def prune(
             f"reusable must be False with {type(method).__name__}: what it reads of the prompt is "
             "gone when another question comes"
         )
+    if method.encoder is not None and budget_total is not None:
+        raise UnsupportedModeError(
+            "budget_total must be None with an encoder stage: what an image needs shows only "
+            f"behind the encoder, got {budget_total}"
+        )
     decoder = family.decoder(model)
     check_attention(decoder.config)
     for layer in range(len(decoder.layers)):

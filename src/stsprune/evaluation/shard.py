@@ -142,7 +142,9 @@ def answer_shard(
         if method is not None:
             record["selection"] = method.seconds
         if method is not None and figures:
-            read = getattr(encoded, NOTE)["received"] if "encoder" in method.needs else None
+            read = None
+            if "encoder" in method.needs:
+                read = torch.stack(getattr(encoded, NOTE)["viewed"].received)
             record |= _kept(trace, items, shown, features, read, depth)
         out[job.stored] = record
         advance(len(items))

@@ -18,6 +18,7 @@ from .dart import Dart
 from .dive import Dive
 from .divprune import DivPrune
 from .downsampling import Downsampling
+from .encoder import EncoderStage
 from .fastv import FastV
 from .grid import Grid
 from .holov import HoloV
@@ -86,6 +87,7 @@ def find_method(name: str, *also: str, rule: str = "method must be one of") -> t
 
 __all__ = [
     "STS",
+    "EncoderStage",
     "InstructionAttention",
     "Method",
     "Plan",

@@ -65,6 +65,8 @@ class STS(Method):
         potential: log mu; each picture then gets as many tokens as repel each other with less than
             mu (`stsprune.selection.counts_below`), and the budget is a cap. None = the budget for
             all.
+        encoder: A stage inside the vision tower, before all others (`EncoderStage`, its settings by
+            name, or its share of the patches); None = no such stage. Not beside `potential`.
 
     Raises:
         InvalidArgumentError: A setting out of what is allowed.
@@ -108,6 +110,11 @@ class STS(Method):
         if not self.structure:
             raise InvalidArgumentError(
                 f"potential must be None without a structure stage, got {self.potential!r}"
+            )
+        if self.encoder is not None:
+            raise InvalidArgumentError(
+                "potential must be None beside a stage inside the encoder, which leaves before "
+                f"potentials are known, got {self.potential!r}"
             )
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -15,17 +14,6 @@ from ..compat import FLOOR
 from ..layout import Ids
 from ..mixers import ATTENTION
 from ..visual import Visual
-
-
-@dataclass(frozen=True)
-class EncoderSource:
-    """The vision encoder's layer whose attention methods may ask for.
-
-    attention: the module with a `config` and registered attention; cls: whether token 0 is CLS.
-    """
-
-    attention: Any
-    cls: bool
 
 
 class Family(ABC):
@@ -85,10 +73,6 @@ class Family(ABC):
 
     def blocks(self, model: Any, arguments: dict[str, Any]) -> Tensor | None:
         """int64 [B, >= T]: tokens of equal number >= 0 attend to each other in both directions."""
-        return None
-
-    def encoder(self, model: Any) -> EncoderSource | None:
-        """The encoder's second last attention, where its tokens are the visual tokens."""
         return None
 
 

@@ -75,12 +75,13 @@ class Prefill:
         """The structure stage; what changes in the decoder's keyword arguments."""
         embeds = self.prompt.embeds
         for number, (bucket, plan) in enumerate(self._buckets()):
+            left = self._left(number, bucket, plan)
             if plan.structure is None:
                 continue
             view = None if self.prompt.encoder is None else self.prompt.encoder(bucket)
-            tokens = entering(bucket, self.prompt.features, view)
+            tokens = entering(bucket, self.prompt.features, view, left)
             kept, merged = structure_stage(
-                self.method, tokens, plan.structure, bucket.visual, self.trace
+                self.method, tokens, plan.structure, bucket.visual, self.trace, left
             )
             self.table.drop(number, kept)
             if merged is not None:
@@ -176,6 +177,23 @@ class Prefill:
             f"method must not merge before the first layer, as {type(self.method).__name__} does, "
             f"for a model with {what}"
         )
+
+    def _left(self, number: int, bucket: Bucket, plan: Plan) -> Tensor | None:
+        """int64 [I, K]: what a stage inside the encoder left of a bucket's tokens; they stay.
+
+        Raises InvalidArgumentError where the next stage keeps more.
+        """
+        stage, tokens = self.method.encoder, bucket.visual.tokens
+        if stage is None or not self.prompt.left:
+            return None
+        left = torch.stack([self.prompt.left[image] for image in bucket.images])
+        if left.shape[1] == tokens:
+            return None
+        stage.check(left.shape[1], tokens, tokens if plan.structure is None else plan.structure)
+        left = left.to(bucket.columns.device)
+        self.trace.record(bucket.images, bucket.visual, "encoder", -1, left)
+        self.table.drop(number, left)
+        return left
 
     def _held(self, number: int) -> HeldImages:
         bucket, plan = self._buckets()[number]
