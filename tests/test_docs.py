@@ -196,6 +196,7 @@ def test_a_faulty_site_is_found(name, tmp_path):
     "name",
     [
         "STS",
+        "EncoderStage",
         "calibrate",
         "check",
         "energy",

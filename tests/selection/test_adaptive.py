@@ -182,8 +182,3 @@ def test_other_arguments_are_checked():
         added_potentials(features, positions, torch.tensor([9]))
     with pytest.raises(InvalidArgumentError, match="space must be"):
         counts_below(features, positions, 5.0, 3, space=2)
-
-
-def test_no_stage_inside_the_encoder_beside_it():
-    with pytest.raises(InvalidArgumentError, match="potential must be None beside a stage inside"):
-        STS(0.5, potential=1.0, encoder=0.5)

@@ -29,15 +29,24 @@ class EncoderStage:
     structure stage chooses among the rest. Patches that the model merges into one visual token
     stay or leave together; class and register tokens stay.
 
-    layer: the first tower layer without them, 0-based; a float in [0, 1) is a part of the layers
-        that count (LLaVA takes features before the last one).
-    share: of the picture's tokens, in (0, 1]; None = two thirds, or what the structure stage keeps
-        where that is more.
-    choice: "repulsion" over the layer's input and the places; "random" and "grid" to compare with.
-    space, exponent, eps: of the repulsion, see `stsprune.repulsion`; seed: of the random choice.
     A picture of which the method drops nothing loses nothing here either. The defaults cost at most
     half a point on the embedded model's validation questions (benchmarks/encoder_stage.py).
-    Raises InvalidArgumentError or InvalidTypeError when built.
+
+    Args:
+        layer: The first tower layer without them, 0-based; a float in [0, 1) is a part of the layers
+            that count (LLaVA takes features before the last one).
+        share: Of the picture's tokens, in (0, 1]; None = two thirds, or what the structure stage
+            keeps where that is more.
+        choice: "repulsion" over the layer's input and the places; "random" and "grid" to compare
+            with.
+        space: Weight of place against feature distance, in [0, 1]; see `stsprune.repulsion`.
+        exponent: Of the repulsion, > 0.
+        eps: Softening of the repulsion, > 0.
+        seed: Of the random choice.
+
+    Raises:
+        InvalidArgumentError: A setting out of what is allowed.
+        InvalidTypeError: A setting of another type.
     """
 
     layer: int | float = 0.4
