@@ -16,6 +16,9 @@ from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, ServingSetting
 #: Rows of vLLM's table of rotary angles for mRoPE over the model's longest prompt.
 _MROPE_ROWS = 4
 
+#: Speculation that looks at tokens only, and asks no model for what follows.
+_WITHOUT_A_MODEL = ("ngram",)
+
 
 class PrunedMultiModalConfig(MultiModalConfig):
     """Holds every process of a server to the same settings, and tells vLLM's model runner to ask
@@ -113,12 +116,18 @@ def check_server(settings: ServingSettings, vllm_config: Any) -> None:
             f"must be 1 with {POSITIONS}=original: later stages do not learn which tokens were "
             "kept",
         )
+        draft = getattr(vllm_config.speculative_config, "method", None)
         _refuse(
-            vllm_config.speculative_config is not None,
+            vllm_config.speculative_config is not None and draft not in _WITHOUT_A_MODEL,
             "--speculative-config",
-            f"must not be set with {POSITIONS}=original: the draft does not learn which tokens "
-            "were kept",
+            f"must be of method {' or '.join(_WITHOUT_A_MODEL)} with {POSITIONS}=original, got "
+            f"{draft}: a draft model that knows the kept tokens' positions was not tested",
         )
+    _refuse(
+        vllm_config.kv_transfer_config is not None,
+        "--kv-transfer-config",
+        "must not be set: nothing makes sure that the servers which share KV caches prune alike",
+    )
     _refuse(
         vllm_config.ec_transfer_config is not None,
         "--ec-transfer-config",
