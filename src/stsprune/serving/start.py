@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from typing import Any
 
+import vllm
 from vllm.config.multimodal import MultiModalConfig
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
+from vllm.logger import init_logger
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 
 from .families import SERVED, ServedFamily
 from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, ServingSettings, read_settings
+
+#: A child of vLLM's logger, whose lines it prints.
+_log = init_logger("vllm.stsprune")
 
 #: Rows of vLLM's table of rotary angles for mRoPE over the model's longest prompt.
 _MROPE_ROWS = 4
@@ -67,6 +73,15 @@ def hook(family: ServedFamily, settings: ServingSettings, before: Any) -> type:
         def verify_and_update_config(vllm_config: Any) -> None:
             base.verify_and_update_config(vllm_config)
             check_server(settings, vllm_config)
+            _log.info_once(
+                "stsprune %s prunes %s to %s visual tokens per image, %s positions, %s; vLLM %s",
+                version("stsprune"),
+                vllm_config.model_config.model,
+                settings.budget,
+                "compact" if settings.compact else "original",
+                f"recipe {settings.recipe}" if settings.recipe else "no recipe",
+                vllm.__version__,
+            )
 
     return PrunedModelConfig
 
