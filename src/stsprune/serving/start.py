@@ -8,8 +8,8 @@ from typing import Any
 
 import vllm
 from vllm.config.multimodal import MultiModalConfig
-from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.logger import init_logger
+from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 
