@@ -1,4 +1,4 @@
-# make demo | explore | test | test-matrix | test-next | test-lmms | test-vllm | test-explore | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
+# make demo | explore | test | test-matrix | test-next | test-lmms | test-vllm | test-vllm-newest | test-explore | eval | lint | docs | notebooks | release-check | clean; the first call sets up .venv, later ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -8,7 +8,7 @@ EXPLORE_READY := .venv-explore/ready
 # What a CPU needs that a GPU does not: tests/serving/cpu/sitecustomize.py.
 WITH_VLLM := PYTHONPATH=tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m
 
-.PHONY: demo explore test test-matrix test-next test-lmms test-vllm test-vllm-all test-explore eval lint format docs notebooks release-check clean
+.PHONY: demo explore test test-matrix test-next test-lmms test-vllm test-vllm-newest test-vllm-all test-explore eval lint format docs notebooks release-check clean
 
 demo: $(READY)
 	$(BIN)/stsprune demo --out stsprune-demo
@@ -34,6 +34,14 @@ test-lmms: .venv-lmms/ready
 
 test-vllm: $(VLLM_READY)
 	$(WITH_VLLM) 'vllm and not slow' tests/serving/live
+
+# The newest release's Python over the compiled parts of the one above: there is no build for CPUs.
+test-vllm-newest: .overlays/vllm-0.33.0/ready
+	PYTHONPATH=$(CURDIR)/.overlays/vllm-0.33.0:tests/serving/cpu HF_HUB_OFFLINE=1 $(VLLM)/python -m pytest -m 'vllm and not slow' tests/serving/live/test_served_families.py
+
+.overlays/vllm-%/ready: $(VLLM_READY) tests/serving/overlay.py
+	PYTHONPATH=tests/serving/cpu $(VLLM)/python tests/serving/overlay.py $* $(@D)
+	touch $@
 
 test-vllm-all: $(VLLM_READY)
 	$(WITH_VLLM) vllm tests/serving/live

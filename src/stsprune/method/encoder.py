@@ -33,8 +33,8 @@ class EncoderStage:
     half a point on the embedded model's validation questions (benchmarks/encoder_stage.py).
 
     Args:
-        layer: The first tower layer without them, 0-based; a float in [0, 1) is a part of the layers
-            that count (LLaVA takes features before the last one).
+        layer: The first tower layer without them, 0-based; a float in [0, 1) is a part of the
+            layers that count (LLaVA takes features before the last one).
         share: Of the picture's tokens, in (0, 1]; None = two thirds, or what the structure stage
             keeps where that is more.
         choice: "repulsion" over the layer's input and the places; "random" and "grid" to compare
