@@ -117,6 +117,11 @@ def _from_recipe(
             f"of {recipe.method_name!r}"
         )
     assert isinstance(method, STS)
+    if method.encoder is not None:
+        raise InvalidArgumentError(
+            f"{RECIPE} must be without a stage inside the encoder, which vLLM runs by itself: "
+            f"{path!r} has encoder {method.settings()['encoder']}"
+        )
     return ServingSettings(
         method.budget,
         recipe.positions == "compact" if compact is None else compact,
