@@ -181,7 +181,7 @@ def method_name(method: Method) -> str:
 
 def settings_of(method: Method) -> dict[str, Any]:
     """Every setting, the budget first."""
-    return {setting.name: getattr(method, setting.name) for setting in fields(method)}
+    return method.settings()
 
 
 def weights_hash(model: Any) -> str:

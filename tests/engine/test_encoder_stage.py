@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -294,3 +295,8 @@ def test_a_method_without_a_structure_stage_needs_every_token():
     )
     with pytest.raises(InvalidArgumentError, match="the 25 of an image's 25 visual tokens"):
         stage.keep(25)
+
+
+def test_settings_survive_a_file():
+    for method in (STS(9, encoder=STAGE), stsprune.methods()["grid"](9, encoder=0.5), STS(9)):
+        assert type(method)(**json.loads(json.dumps(method.settings()))) == method

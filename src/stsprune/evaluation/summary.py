@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -236,9 +236,7 @@ def _tests(
 
 def _settings(method: Method) -> dict[str, Any]:
     return {
-        field.name: getattr(method, field.name)
-        for field in fields(method)
-        if field.name not in ("budget", "seed")
+        name: value for name, value in method.settings().items() if name not in ("budget", "seed")
     }
 
 

@@ -8,8 +8,8 @@ its class in `method/__init__.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -138,6 +138,14 @@ class Method:
                 f"encoder must be None for {type(self).__name__}, which looks at all tokens of a "
                 f"picture, got {self.encoder!r}"
             )
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting as JSON has it, the budget first; the class takes them all back."""
+        return {
+            setting.name: asdict(value) if isinstance(value, EncoderStage) else value
+            for setting in fields(self)
+            for value in [getattr(self, setting.name)]
+        }
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """Counts for an image of `tokens` in an LLM of `depth` decoder layers."""

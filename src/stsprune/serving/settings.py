@@ -119,6 +119,11 @@ def _from_recipe(
             f"{RECIPE} must be of a fixed budget, {path!r} has potential {method.potential}: vLLM "
             "must know an image's length before the encoder has seen it"
         )
+    if method.encoder is not None:
+        raise InvalidArgumentError(
+            f"{RECIPE} must be without a stage inside the encoder, which vLLM runs by itself: "
+            f"{path!r} has encoder {method.settings()['encoder']}"
+        )
     return ServingSettings(
         method.budget,
         recipe.positions == "compact" if compact is None else compact,
