@@ -251,8 +251,11 @@ def summary(
         known, fresh = (c.of(there[kind]) for c in seen)
         rows = {}
         for budget in BUDGETS:
+            wanted = fixed.at(budget)[0]
+            if not adaptive.tokens[0] <= wanted <= adaptive.tokens[-1]:
+                continue  # no measured mu takes so many
             tokens, same = known.at(budget)
-            mu = adaptive.place_of(fixed.at(budget)[0])
+            mu = adaptive.place_of(wanted)
             rows[str(budget)] = {
                 "fixed": [round(tokens, 2), round(same, 4)],
                 "adaptive": [round(value, 4) for value in fresh.at(mu)],
