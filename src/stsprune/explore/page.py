@@ -32,6 +32,8 @@ LEAD = (
     "answer and its cost. Pictures stay on this machine."
 )
 LOG = logging.getLogger(__name__)
+#: When the browser asked: the server may hear of two quick moves in either order.
+_STAMP = "(...values) => [...values.slice(0, -1), performance.now()]"
 #: The hidden button of the file that was just written; its link is there a moment later.
 _CLICK = """() => setTimeout(() => {
   const box = document.querySelector('#download-file');
@@ -45,6 +47,7 @@ class Controls:
 
     picture: Any
     limit: Any
+    moved: Any
     scene: Any
     example: Any
     upload: Any
@@ -133,6 +136,7 @@ def _lay_out(name: str) -> Controls:
     return Controls(
         picture=gr.State(None, time_to_live=3600),
         limit=gr.State(1),
+        moved=gr.Number(0, visible=False),
         scene=scene,
         example=example,
         upload=upload,
@@ -165,6 +169,7 @@ class Events:
     def __init__(self, worker: Worker, ready: Future[Backend], controls: Controls) -> None:
         self.worker, self.ready, self.c = worker, ready, controls
         self.latest: dict[str, Job] = {}
+        self.newest: dict[str, float] = {}
 
     def connect(self, page: gr.Blocks) -> None:
         """Attach every event; the caller's `with gr.Blocks()` is active."""
@@ -173,7 +178,8 @@ class Events:
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # Jobs wait for each other in the worker, not here: a newer one must be able to come in.
         running: dict[str, Any] = hidden | {
-            "inputs": [*settings, c.limit],
+            "inputs": [*settings, c.limit, c.moved],
+            "js": _STAMP,
             "outputs": [c.view, c.notice, c.status, c.stop, c.budget, c.other_budget, c.limit],
             "concurrency_limit": None,
             "trigger_mode": "multiple",
@@ -274,10 +280,15 @@ class Events:
         other: str,
         other_budget: float,
         limit: int,
+        moved: float,
         request: gr.Request,
     ) -> AsyncIterator[dict[Any, Any]]:
         """Answer with the controls as they are; progress while it lasts."""
-        c = self.c
+        c, session = self.c, request.session_hash or ""
+        if moved < self.newest.get(session, 0):
+            yield {c.status: gr.skip()}
+            return
+        self.newest[session] = moved
         columns = _columns(method, budget, compare, other, other_budget, limit)
         job = self._submit(picture, question, columns, request.session_hash)
         ended = asyncio.wrap_future(job.future)
@@ -322,10 +333,11 @@ class Events:
         other: str,
         other_budget: float,
         limit: int,
+        moved: float,
         request: gr.Request,
     ) -> AsyncIterator[dict[Any, Any]]:
         """The same behind a choice of the picture, whose notice stays."""
-        settings = (picture, question, method, budget, compare, other, other_budget, limit)
+        settings = (picture, question, method, budget, compare, other, other_budget, limit, moved)
         async for update in self.run(*settings, request):
             update.pop(self.c.notice, None)
             yield update
@@ -362,6 +374,7 @@ class Events:
 
     def leave(self, request: gr.Request) -> None:
         """A closed page waits for nothing."""
+        self.newest.pop(request.session_hash or "", None)
         job = self.latest.pop(request.session_hash or "", None)
         if job is not None:
             job.stop()
