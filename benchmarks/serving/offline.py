@@ -2,7 +2,8 @@
 
 Run: python benchmarks/serving/offline.py JOB.json ANSWERS.json, or `answer` from another script.
 A job is {"model": folder, "llm": {...}, "max_tokens": n, "prompts": [{"text": ..., "images": []}]},
-where an image is {"scene": number} (SceneQA's test split) or {"size": [width, height], "seed": n}.
+where an image is {"scene": number} (SceneQA's test split) or {"size": [width, height], "seed": n};
+a prompt's "budget" is its own.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ def main(asked: str, given: str) -> None:
         if one["images"]:
             shown = [picture(image) for image in one["images"]]
             prompts[-1]["multi_modal_data"] = {"image": shown}
+        if "budget" in one:
+            prompts[-1]["mm_processor_kwargs"] = {"stsprune_budget": one["budget"]}
     blocks: list[int] = []
     if job.get("watch_blocks"):  # one by one, right after the prompt's pass
         for number, prompt in enumerate(prompts):

@@ -72,7 +72,7 @@ def hook(family: ServedFamily, settings: ServingSettings, before: Any) -> type:
         @staticmethod
         def verify_and_update_config(vllm_config: Any) -> None:
             base.verify_and_update_config(vllm_config)
-            check_server(settings, vllm_config)
+            check_server(family, settings, vllm_config)
             _log.info_once(
                 "stsprune %s prunes %s to %s visual tokens per image, %s positions, %s; vLLM %s",
                 version("stsprune"),
@@ -121,7 +121,7 @@ def check_model(family: ServedFamily, settings: ServingSettings, model_config: A
     _refuse(multimodal.enable_mm_embeds, "--enable-mm-embeds", "must be off: there is no image")
 
 
-def check_server(settings: ServingSettings, vllm_config: Any) -> None:
+def check_server(family: ServedFamily, settings: ServingSettings, vllm_config: Any) -> None:
     """Raises UnsupportedModeError for ways to run a server that pruning would get wrong."""
     parallel = vllm_config.parallel_config
     if not settings.compact:
@@ -133,10 +133,12 @@ def check_server(settings: ServingSettings, vllm_config: Any) -> None:
         )
         draft = getattr(vllm_config.speculative_config, "method", None)
         _refuse(
-            vllm_config.speculative_config is not None and draft not in _WITHOUT_A_MODEL,
+            vllm_config.speculative_config is not None
+            and (family.axes == 1 or draft not in _WITHOUT_A_MODEL),
             "--speculative-config",
-            f"must be of method {' or '.join(_WITHOUT_A_MODEL)} with {POSITIONS}=original, got "
-            f"{draft}: a draft model that knows the kept tokens' positions was not tested",
+            f"must be of method {' or '.join(_WITHOUT_A_MODEL)} and for a "
+            f"Qwen model with {POSITIONS}=original, got {draft} for {family.architecture}: nothing "
+            "else was tested with the kept tokens' positions",
         )
     _refuse(
         vllm_config.kv_transfer_config is not None,

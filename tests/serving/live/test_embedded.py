@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from equality import prompt, questions
+from equality import engine_tokens, prompt, questions
 from offline import answer
 
 BLOCK = 32  # vLLM's attention on the CPU takes multiples of 32
@@ -28,6 +28,20 @@ def test_blocks_and_cached_pictures(embedded):
     )
     assert tokens == [one["tokens"] for one in fresh["answers"]] * 2
     assert all(one["cached"] >= BLOCK for one in together["answers"])
+
+
+def test_budgets_of_requests(embedded):
+    """Of pictures that repeat, each with several budgets: answers are the engine's for each."""
+    asked, prompts, expected = questions(4), [], []
+    for budget in (16, 48, 16, 64):
+        prompts += [prompt(one) | ({} if budget == 48 else {"budget": budget}) for one in asked]
+        expected += engine_tokens(asked, budget, "original", 2)
+    found = answer(job(embedded, prompts), STSPRUNE_BUDGET="48")["answers"]
+    assert [one["tokens"] for one in found] == expected
+    lengths = [len(one["prompt"]) for one in found]
+    assert [length - first for length, first in zip(lengths, lengths[:4] * 4, strict=True)] == [
+        more for more in (0, 32, 0, 48) for _ in asked
+    ]
 
 
 def test_an_error_at_the_start(embedded):

@@ -84,6 +84,11 @@ def test_tokens_equal_the_engines(family, runner, tmp_path):
 
 
 @pytest.mark.slow
+def test_speculation(tmp_path):
+    check("Qwen2.5-VL", tmp_path / "model", {"speculative_config": NGRAM})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["LLaVA-NeXT", "Qwen2.5-VL"])
 @pytest.mark.parametrize(
     ("llm", "variables"),
@@ -91,7 +96,6 @@ def test_tokens_equal_the_engines(family, runner, tmp_path):
         pytest.param({"max_num_batched_tokens": 8}, {}, id="prompts in chunks"),
         pytest.param({"max_num_batched_tokens": 8}, RUNNERS["V2"], id="prompts in chunks, V2"),
         pytest.param({"enforce_eager": False}, {}, id="compiled"),
-        pytest.param({"speculative_config": NGRAM}, {}, id="speculation"),
         pytest.param(
             {"tensor_parallel_size": 2}, {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}, id="two workers"
         ),

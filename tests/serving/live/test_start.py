@@ -14,6 +14,7 @@ from stsprune.serving.settings import read_settings
 from stsprune.serving.start import check_server, prepare
 
 LLAVA = SERVED["LlavaForConditionalGeneration"]
+QWEN = SERVED["Qwen2_5_VLForConditionalGeneration"]
 HERE = {"STSPRUNE_BUDGET": "48", "STSPRUNE_POSITIONS": "compact"}
 
 
@@ -68,13 +69,16 @@ def server(**changed):
         ({"ec_transfer_config": object()}, "--ec-transfer-config must not be set"),
         (
             {"speculative_config": SimpleNamespace(method="eagle")},
-            "must be of method ngram .* got eagle",
+            "must be of method ngram .* got eagle for Qwen",
         ),
     ],
 )
 def test_ways_to_run_that_are_refused(changed, said):
     settings = read_settings({"STSPRUNE_BUDGET": "48"})
-    check_server(settings, server())
-    check_server(settings, server(speculative_config=SimpleNamespace(method="ngram")))
+    check_server(QWEN, settings, server())
+    ngram = server(speculative_config=SimpleNamespace(method="ngram"))
+    check_server(QWEN, settings, ngram)
+    with pytest.raises(UnsupportedModeError, match="got ngram for Llava"):
+        check_server(LLAVA, settings, ngram)
     with pytest.raises(UnsupportedModeError, match=said):
-        check_server(settings, server(**changed))
+        check_server(QWEN, settings, server(**changed))
