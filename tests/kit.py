@@ -85,9 +85,10 @@ class Kit:
         model = getattr(transformers, self.model)(config).eval()
         model.generation_config.pad_token_id = PAD
         model.generation_config.eos_token_id = None
+        head = head_of(model)
         with torch.no_grad():
             for token in (IMAGE, VIDEO, FAKE, TAG, START, END):
-                model.get_output_embeddings().weight.data[token] = 0  # never generated
+                head.weight.data[token] = 0  # never generated
             model(**self.inputs(model, [["image", 2]]))
         inner = family_of(model).inner(model)
         if hasattr(inner, "rope_deltas"):
@@ -131,6 +132,11 @@ class Kit:
             if self.kinds == "moe_mm_token_type_ids":
                 inputs[self.kinds] = ((ids >= START) & (ids <= VIDEO)).int()
         return inputs | (self.collate([row[skip:] for row in pictures]) if number else {})
+
+
+def head_of(model: Any) -> Any:
+    """What makes logits of hidden states."""
+    return model.get_output_embeddings() or model.language_model.get_output_embeddings()
 
 
 def pixels(random: torch.Generator, *shape: int) -> Tensor:

@@ -31,6 +31,13 @@ ALLOWED = {
     },
     # It times with the benchmark's clock and asks about the embedded scenes.
     "checking": {"errors", "method", "engine", "bench", "embedded"},
+    "question": {"errors", "chat", "words"},
+    # It shows anybody's model; of the package's own it draws scenes, of calibration it takes the
+    # forced answer.
+    "explore": {
+        *("errors", "method", "engine", "embedded", "calibration"),
+        *("images", "question", "viz"),
+    },
     "serving": {"errors", "selection", "method", "engine", "recipes"},
     # A plugin opens any checkpoint and prunes it; it needs nothing of the package's own benchmark.
     "lmms": {"errors", "method", "engine", "checkpoints", "images", "chat", "recipes"},

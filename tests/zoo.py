@@ -5,8 +5,9 @@ A new adapter joins the proof by a `Kit` in `KITS`, here or in another zoo_*.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -43,14 +44,16 @@ from stsprune.engine.layout import Ids
 
 __all__ = [
     "DEPTH",
-    "FULL",
     "IMAGE",
     "KITS",
+    "PATTERNED",
     "TEXT",
     "VIDEO",
     "VOCABULARY",
+    "WINDOWED",
     "WORDS",
     "Kit",
+    "enough",
     "joined",
     "shared",
 ]
@@ -200,6 +203,31 @@ def next_config(kind: str = "LlavaNextConfig", **more: Any) -> Any:
         image_grid_pinpoints=PINPOINTS,
         image_token_index=IMAGE,
         **more,
+    )
+
+
+def granite4_config() -> Any:
+    """Tiles of 6 x 6 patches become 3 x 3 tokens; nothing but text enters the decoder."""
+    return transformers.Granite4VisionConfig(
+        # The window transformer has a head per 64 numbers.
+        vision_config=transformers.CLIPVisionConfig(
+            image_size=24, projection_dim=32, **VISION | {"hidden_size": 64}
+        ),
+        text_config=transformers.Granite4VisionTextConfig(
+            **TEXT, attention_multiplier=0.3, embedding_multiplier=2.0
+        ),
+        qformer_config={
+            "num_hidden_layers": 1,
+            "intermediate_size": 64,
+            "cross_attention_frequency": 1,
+            "max_position_embeddings": 64,
+            "use_qformer_text_input": False,
+        },
+        image_grid_pinpoints=PINPOINTS,
+        image_token_index=IMAGE,
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_target_layers=[1, 2, 4, 5],
     )
 
 
@@ -425,12 +453,27 @@ KITS: dict[str, Kit] = {
     ),
 }
 
+GRANITE = {
+    "Granite 4 Vision": Kit(
+        granite4_config,
+        "Granite4VisionForConditionalGeneration",
+        anyres_image,
+        anyres_collate,
+        lean=True,
+        beams=False,
+    )
+}
+
 from zoo_gemma4 import GEMMA4  # noqa: E402
 from zoo_hybrids import HYBRIDS  # noqa: E402
 
 #: A class that an older transformers does not have is left out there, and all of these before 5.19.
-NEWER = HYBRIDS | GEMMA4 if MASKS_PER_LAYER else {}
-KITS |= {name: kit for name, kit in NEWER.items() if hasattr(transformers, kit.model)}
+NEWER = HYBRIDS | GEMMA4 | GRANITE if MASKS_PER_LAYER else {}
+KITS |= {
+    name: kit
+    for name, kit in NEWER.items()
+    if hasattr(transformers, kit.model) and not older_than(FAMILIES[kit.model].since)
+}
 
 for rows in (zoo_grids.KITS, zoo_squares.KITS, zoo_views.KITS):
     # What this release of transformers does not have yet is proven on those that do.
@@ -455,6 +498,7 @@ SLIDING = tuple(
         "Muse Glimmer",
         "Muse Spark",
         "PaliGemma 2",
+        "Cohere Compass",
         "Cohere 2 Vision",
         "Aya Vision",
         "Idefics2",
@@ -463,8 +507,16 @@ SLIDING = tuple(
     if name in KITS
 )
 
-#: What is proven in every mode of the engine, not only by the families' own tests.
-FULL = {name: kit for name, kit in KITS.items() if not kit.lean}
+#: Kits whose masks no FlashAttention can express: windows, and blocks in full layers.
+PATTERNED = (*SLIDING, *(name for name in ("PaliGemma", "Molmo 2") if name in KITS))
+#: Kits that refuse reusable=True: windows, and chunks.
+WINDOWED = (*SLIDING, *(name for name in ("Llama 4",) if name in KITS))
+
+
+def enough(*parts: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """(kit, ...) of a product; of lean kits the last choice of every part alone."""
+    last = tuple(part[-1] for part in parts[1:])
+    return [case for case in product(*parts) if not KITS[case[0]].lean or case[1:] == last]
 
 
 @cache

@@ -7,7 +7,20 @@ from typing import Any
 
 import torch
 import transformers
-from kit import END, IDS, IMAGE, SLIDING_LAYERS, START, TEXT, VIDEO, Kit, Picture, joined, pixels
+from kit import (
+    END,
+    IDS,
+    IMAGE,
+    NEWLINE,
+    SLIDING_LAYERS,
+    START,
+    TEXT,
+    VIDEO,
+    Kit,
+    Picture,
+    joined,
+    pixels,
+)
 
 GRIDS = [(1, 6, 8), (1, 8, 4), (1, 4, 6)]
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
@@ -157,6 +170,35 @@ def omni(kind: str, text: dict[str, Any], vision: dict[str, Any], audio: dict[st
         )
 
     return build
+
+
+def emu_config() -> Any:
+    """16 codes; the encoder halves a picture once."""
+    names = {f"<|visual token {code:06d}|>": 20 + code for code in range(16)}
+    return transformers.Emu3Config(
+        vq_config={
+            "codebook_size": 16,
+            "embed_dim": 4,
+            "latent_channels": 4,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1],
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "hidden_size": 32,
+            "temporal_downsample_factor": 1,
+        },
+        text_config=TEXT,
+        vocabulary_map={**names, "<|extra_200|>": NEWLINE, "<image>": IMAGE},
+    )
+
+
+def emu_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    height, width = [(6, 8), (8, 4), (4, 6)][number % 3]
+    picture = torch.zeros(1, 3, 8, 8)
+    picture[:, :, :height, :width] = pixels(random, 1, 3, height, width)
+    ids = [START] + [IMAGE] * (height // 2 * (width // 2 + 1)) + [END]
+    sizes = torch.tensor([[height, width]])
+    return Picture(ids, {"pixel_values": picture, "image_sizes": sizes})
 
 
 KITS: dict[str, Kit] = {
@@ -439,4 +481,5 @@ KITS: dict[str, Kit] = {
         around=framed,
         **MROPE,
     ),
+    "Emu 3": Kit(emu_config, "Emu3ForConditionalGeneration", emu_image, joined, lean=True),
 }

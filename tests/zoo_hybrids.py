@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 import zoo
+from kit import BREAK, NEWLINE, TAG
 from zoo import IDS, IMAGE, QWEN, QWEN_VISION, TEXT, VISION, Kit, Picture
 
 
@@ -105,16 +106,32 @@ def lfm3_config() -> Any:
     )
 
 
-def minicpm_config() -> Any:
+def minicpm_config(kind: str = "MiniCPMV4_6Config", **more: Any) -> Any:
     text = transformers.Qwen3_5TextConfig(
         **CALM, **DELTA, rope_parameters=ROPE | {"mrope_section": [2, 2, 2]}
     )
-    return transformers.MiniCPMV4_6Config(
+    return getattr(transformers, kind)(
         text_config=text,
         vision_config={**VISION, "image_size": 32},
         insert_layer_id=1,
         **IDS,
+        **more,
     )
+
+
+def minicpm_ocr_config() -> Any:
+    return minicpm_config("MiniCPMOcrConfig", tie_word_embeddings=False)
+
+
+def minicpm47_config() -> Any:
+    marks = {
+        "image_start_id": zoo.START,
+        "image_end_id": zoo.END,
+        "slice_start_id": TAG,
+        "slice_end_id": BREAK,
+        "newline_id": NEWLINE,
+    }
+    return minicpm_config("MiniCPMV4_7Config", **marks)
 
 
 def minicpm_image(model: Any, number: int, random: torch.Generator) -> Picture:
@@ -125,6 +142,26 @@ def minicpm_image(model: Any, number: int, random: torch.Generator) -> Picture:
         "target_sizes": torch.tensor([[height, width]], dtype=torch.int32),
     }
     return Picture([zoo.START] + [IMAGE] * (height * width // 16) + [zoo.END], tensors)
+
+
+def minicpm_ocr_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    """As above, merged once less."""
+    picture = minicpm_image(model, number, random)
+    tokens = picture.tensors["target_sizes"].prod().item() // 4
+    return Picture([zoo.START] + [IMAGE] * tokens + [zoo.END], picture.tensors)
+
+
+def minicpm_sliced_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    """A thumbnail; the first picture also has two slices, in a row of their own each."""
+    whole = minicpm_image(model, number, random)
+    if number % 3:
+        return whole
+    ids, parts = whole.ids, [whole]
+    for at in range(2):
+        parts.append(minicpm_image(model, 1, random))
+        tokens = len(parts[-1].ids) - 2
+        ids = ids + [NEWLINE] * at + [TAG] + [IMAGE] * tokens + [BREAK]
+    return Picture(ids, packed([parts]))
 
 
 def packed(pictures: list[list[Picture]]) -> dict[str, Any]:
@@ -138,6 +175,55 @@ def packed(pictures: list[list[Picture]]) -> dict[str, Any]:
     }
 
 
+def nemotron_config() -> Any:
+    text = transformers.NemotronHConfig(
+        **CALM,
+        layers_block_type=[
+            "linear_attention",
+            "full_attention",
+            "moe",
+            "linear_attention",
+            "full_attention",
+            "mlp",
+        ],
+        head_dim=12,
+        mamba_num_heads=4,
+        mamba_head_dim=12,
+        n_groups=2,
+        ssm_state_size=8,
+        chunk_size=8,
+        n_routed_experts=4,
+        moe_intermediate_size=32,
+        moe_shared_expert_intermediate_size=32,
+    )
+    vision = transformers.RadioConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=2.0,
+        patch_size=4,
+        image_size=32,
+        max_img_size=64,
+        video_temporal_patch_size=2,
+    )
+    return transformers.NemotronH_Omni_Reasoning_V3_Config(
+        text_config=text,
+        vision_config=vision,
+        projector_hidden_size=32,
+        vision_hidden_size=32,
+        **IDS,
+    )
+
+
+def nemotron_image(model: Any, number: int, random: torch.Generator) -> Picture:
+    height, width = LFM_SHAPES[number % 3]
+    tensors = {
+        "pixel_values": zoo.pixels(random, height * width, 48),
+        "image_grid_hw": torch.tensor([[height, width]]),
+    }
+    return Picture([zoo.START] + [IMAGE] * (height * width // 4) + [zoo.END], tensors)
+
+
 HYBRIDS = {
     "Qwen3.5": Kit(qwen35_config, "Qwen3_5ForConditionalGeneration", video=zoo.qwen3_video, **QWEN),
     "Qwen3.5-MoE": Kit(
@@ -149,5 +235,23 @@ HYBRIDS = {
     ),
     "MiniCPM-V 4.6": Kit(
         minicpm_config, "MiniCPMV4_6ForConditionalGeneration", minicpm_image, packed
+    ),
+    "MiniCPM-V 4.7": Kit(
+        minicpm47_config,
+        "MiniCPMV4_7ForConditionalGeneration",
+        minicpm_image,
+        packed,
+        kinds="mm_token_type_ids",
+        lean=True,
+    ),
+    "MiniCPM-OCR": Kit(
+        minicpm_ocr_config,
+        "MiniCPMOcrForConditionalGeneration",
+        minicpm_ocr_image,
+        packed,
+        lean=True,
+    ),
+    "Nemotron-H Omni": Kit(
+        nemotron_config, "NemotronH_Omni_Reasoning_V3", nemotron_image, zoo.joined, lean=True
     ),
 }

@@ -31,7 +31,6 @@ from server import Server, chat_body, data_url, serve
 SETTINGS: dict[str, dict[str, str]] = {
     "unpruned": {},
     "structure": {"STSPRUNE_BUDGET": "48"},
-    "embedding": {"STSPRUNE_BUDGET": "48", "STSPRUNE_SEMANTICS": "embedding"},
 }
 FLAGS = ("--max-model-len", "1024", "--block-size", "32", "--limit-mm-per-prompt", '{"image": 3}')
 CACHED = ("--mm-processor-cache-gb", "0.02", "--enable-log-requests")

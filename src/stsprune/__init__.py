@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from .calibration import calibrate
     from .checking import check
     from .embedded import load_embedded
-    from .engine import prune
+    from .engine import prune, register_family
     from .errors import StsPruneError
-    from .method import STS, methods
+    from .method import STS, EncoderStage, methods
     from .recipes import load_recipe
     from .selection import energy, repulsion
 
 _HOMES = {
     "STS": "method",
+    "EncoderStage": "method",
     "StsPruneError": "errors",
     "calibrate": "calibration",
     "check": "checking",
@@ -29,11 +30,13 @@ _HOMES = {
     "load_recipe": "recipes",
     "methods": "method",
     "prune": "engine",
+    "register_family": "engine",
     "repulsion": "selection",
 }
 
 __all__ = [
     "STS",
+    "EncoderStage",
     "StsPruneError",
     "__version__",
     "calibrate",
@@ -43,6 +46,7 @@ __all__ = [
     "load_recipe",
     "methods",
     "prune",
+    "register_family",
     "repulsion",
 ]
 

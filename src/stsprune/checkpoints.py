@@ -9,6 +9,8 @@ from typing import Any
 from stsprune.errors import InvalidArgumentError
 
 EMBEDDED = "embedded"
+#: Names of the models in the package -> their `load_embedded` size.
+EMBEDDED_SIZES = {EMBEDDED: "small", "embedded-large": "large"}
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -22,22 +24,24 @@ def load_checkpoint(
 ) -> tuple[Any, Any]:
     """Load a vision-language model and its processor, in eval mode.
 
-    name: "embedded" (ships with the package, no network), a folder, or a hub id. Weights are read
-    from safetensors only: a pickle file can run code. device: by default the GPU if there is one;
-    dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded model);
-    attn_implementation: as in transformers, by default its choice; layers: load no more than the
-    first ones of the decoder, for models too large to run whole.
+    name: "embedded" or "embedded-large" (in the package, no network), a folder, or a hub id.
+    Weights are read from safetensors only: a pickle file can run code. device: by default the GPU
+    if there is one; dtype: a torch dtype's name, "auto" = as stored (float32 for the embedded
+    models); attn_implementation: as in transformers, by default its choice; layers: load no more
+    than the first ones of the decoder, for models too large to run whole.
 
     Raises InvalidArgumentError or MissingWeightsError.
     """
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == EMBEDDED and layers is None:
+    if name in EMBEDDED_SIZES and layers is None:
         from stsprune import load_embedded
 
         model, processor = load_embedded(
-            device=device, dtype=None if dtype == "auto" else getattr(torch, dtype)
+            EMBEDDED_SIZES[name],
+            device=device,
+            dtype=None if dtype == "auto" else getattr(torch, dtype),
         )
         if attn_implementation is not None:
             _set_attention(model, attn_implementation)
@@ -49,10 +53,11 @@ def load_checkpoint(
     if layers is not None:
         _cut(config, layers, name)
     place = name
-    if name == EMBEDDED:
-        from stsprune.embedded.load import WEIGHTS
+    if name in EMBEDDED_SIZES:
+        from stsprune.embedded.load import embedded_folder
 
-        place, dtype = str(WEIGHTS), "float32" if dtype == "auto" else dtype
+        place = str(embedded_folder(EMBEDDED_SIZES[name]))
+        dtype = "float32" if dtype == "auto" else dtype
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             place,
@@ -79,11 +84,12 @@ def read_config(name: str = EMBEDDED) -> Any:
 
     Raises InvalidArgumentError or MissingWeightsError.
     """
-    if name == EMBEDDED:
-        from stsprune.embedded.load import WEIGHTS, check_weights
+    if name in EMBEDDED_SIZES:
+        from stsprune.embedded.load import check_weights, embedded_folder
 
-        check_weights()
-        return _config(str(WEIGHTS))
+        folder = embedded_folder(EMBEDDED_SIZES[name])
+        check_weights(folder)
+        return _config(str(folder))
     _check_folder(name)
     config = _config(name)
     if getattr(config, "vision_config", None) is None:

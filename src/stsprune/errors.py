@@ -43,6 +43,10 @@ class NoGainWarning(UserWarning):
     """Pruning is expected to save no time in this prompt's prefill."""
 
 
+class GuessedFamilyWarning(UserWarning):
+    """A model's images are pruned by an adapter that guesses what it is not told."""
+
+
 class UntestedVersionWarning(UserWarning):
     """A library that stsprune builds on is newer than the newest that was tested."""
 

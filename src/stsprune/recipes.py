@@ -110,9 +110,19 @@ def load_recipe(
 ) -> Method:
     """The method of a recipe, to hand to `stsprune.prune`.
 
-    model: the one that is to be pruned; where given, another model than the recipe's is refused
-    unless `any_model`. Warns (RecipeVersionWarning) where it was made with other versions.
-    Raises InvalidArgumentError that names the file and what is allowed.
+    Args:
+        path: The recipe.json that `stsprune calibrate` wrote.
+        model: The one that is to be pruned; another model than the recipe's is refused.
+        any_model: Do not refuse it.
+
+    Returns:
+        The method with every setting.
+
+    Raises:
+        InvalidArgumentError: Names the file and what is allowed.
+
+    Warns:
+        RecipeVersionWarning: It was made with other versions.
     """
     recipe = read_recipe(path)
     if model is not None and not any_model:

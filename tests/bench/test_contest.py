@@ -12,7 +12,14 @@ from zoo import KITS, shared
 import stsprune
 from stsprune.bench import geometry, prompt
 from stsprune.bench.ceiling import Ceiling, least_time, least_times
-from stsprune.bench.contest import FLOOR, UNPRUNED, Contestant, Workload
+from stsprune.bench.contest import (
+    FLOOR,
+    LIMIT,
+    UNPRUNED,
+    Contestant,
+    Workload,
+    make_method,
+)
 from stsprune.bench.timing import events
 from stsprune.engine.families import family_of
 from stsprune.errors import InvalidArgumentError, UnsupportedModelError
@@ -74,14 +81,15 @@ def test_floor_and_methods_in_every_family(family, monkeypatch):
     budget = workload.tokens // 4
     before = dict(model.model.__dict__)
     rows = {}
-    for name, method in ((UNPRUNED, None), (FLOOR, None), ("sts", stsprune.STS(budget))):
+    contestants = {UNPRUNED: None, FLOOR: None, LIMIT: None, "sts": stsprune.STS(budget)}
+    for name, method in contestants.items():
         contestant = Contestant(name, workload, budget, method)
         contestant.warm()
         rows[name] = contestant.run()
         assert rows[name]["kv_bytes"] == 2 * contestant.facts()["kv_bytes"]
         assert rows[name]["total"] > rows[name]["ttft"] > 0
     assert rows[FLOOR]["kv_bytes"] == pytest.approx(rows["sts"]["kv_bytes"], rel=0.03)
-    assert rows[FLOOR]["kv_bytes"] < rows[UNPRUNED]["kv_bytes"]
+    assert rows[FLOOR]["kv_bytes"] == rows[LIMIT]["kv_bytes"] < rows[UNPRUNED]["kv_bytes"]
     assert rows["sts"]["select"] > 0
     assert rows["sts"]["score"] > 0
     changed = {key for key, value in model.model.__dict__.items() if value is not before.get(key)}
@@ -183,3 +191,43 @@ def test_a_gpu_is_timed_by_its_own_events(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
     assert events(lambda: marks.append("run"), "cuda") == 0.25
+
+
+@pytest.mark.parametrize("layer", [None, 0, 1])
+@pytest.mark.parametrize("family", ["LLaVA-1.5", "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL"])
+@torch.inference_mode()
+def test_encoder_flops_are_those_counted(family, layer, monkeypatch):
+    monkeypatch.setattr(prompt, "PATCHES", 12)
+    model = shared(family, "eager")
+    workload = Workload.of(model, 2, 2)
+    method = None
+    if layer is not None:  # a choice without products of its own
+        stage = {"layer": layer, "share": 0.4, "choice": "random"}
+        method = stsprune.STS(0.2, encoder=stage)
+    contestant = Contestant(UNPRUNED if method is None else "sts", workload, 9, method)
+    contestant.warm()
+    inner = family_of(model).inner(model)
+    with contestant.context(), FlopCounterMode(display=False) as counter:
+        inner.get_image_features(**workload.tensors)
+    assert 2 * contestant.facts()["encoder_flops"] == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("small", "large"), [("qwen-mini", "qwen2.5-vl-7b"), ("llava-mini-tower", "llava-1.5-7b")]
+)
+@torch.inference_mode()
+def test_small_geometries_have_the_proportion_of_the_large_ones(small, large, monkeypatch):
+    shares = []
+    for name in (small, large):
+        model = geometry.skeleton(geometry.find(name))
+        monkeypatch.setattr(type(model), "device", torch.device("cpu"))
+        facts = Contestant(UNPRUNED, Workload.of(model, 1, 2), 1).facts()
+        shares.append(facts["encoder_flops"] / facts["flops"])
+    assert shares[0] == pytest.approx(shares[1], rel=0.05)
+
+
+def test_a_stage_inside_the_encoder_by_name():
+    assert make_method("divprune+encoder", 9, {}).encoder == stsprune.EncoderStage()
+    assert make_method("divprune", 9, {}).encoder is None
+    with pytest.raises(InvalidArgumentError, match="methods must be of"):
+        make_method("best+encoder", 9, {})

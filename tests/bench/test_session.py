@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stsprune.bench import geometry, session
-from stsprune.bench.contest import Contestant
+from stsprune.bench.contest import LIMIT, Contestant
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 
 SETUP = session.Comparison(
@@ -31,8 +31,10 @@ EVERYBODY = [
     ("floor", 12),
     ("sts", 12),
     ("fastv", 12),
+    (LIMIT, 12),
     ("floor", 3),
     ("sts", 3),
+    (LIMIT, 3),
 ]
 
 

@@ -11,6 +11,7 @@ from zoo import DEPTH, KITS, shared
 
 import stsprune
 from stsprune.checking import exactness
+from stsprune.engine.bar import BAR
 from stsprune.engine.families import family_of
 from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModelError
 from stsprune.method import STS, Plan
@@ -39,7 +40,7 @@ def test_half_precision_is_judged_by_its_own_noise(dtype):
     found = stsprune.check(model, inputs_of("LLaVA-1.5", model), METHOD, rounds=1)
     assert found.ok, found.verdict
     (one,) = found.prompts
-    assert one.findings[0].bar > 10 * exactness.BAR
+    assert one.findings[0].bar > 10 * BAR
     assert "the unpruned model's own noise is" in found.verdict
 
 
@@ -48,8 +49,8 @@ def breaking(monkeypatch, damage):
     real = stsprune.prune
 
     @contextmanager
-    def broken(model, method):
-        with real(model, method) as trace:
+    def broken(model, method, **options):
+        with real(model, method, **options) as trace:
             layers = family_of(model).decoder(model).layers
             handles = damage(model, layers)
             try:
@@ -120,7 +121,7 @@ class TestNegativeControls:
         assert not found.ok
         assert found.verdict.startswith("not exact: prompt 1 differs by")
         masked, by_hand, _ = found.prompts[0].findings
-        assert min(masked.difference, by_hand.difference) > 100 * exactness.BAR
+        assert min(masked.difference, by_hand.difference) > 100 * BAR
 
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_half_precision(self, damage, monkeypatch):
@@ -141,7 +142,7 @@ class TestNegativeControls:
         """Exact for what it kept, but it kept more than the method plans."""
         real = stsprune.prune
         other = STS(0.5, layer=1)
-        monkeypatch.setattr(exactness, "prune", lambda model, method: real(model, other))
+        monkeypatch.setattr(exactness, "prune", lambda model, method, **_: real(model, other))
         found = stsprune.check(shared("LLaVA-1.5"), inputs_of("LLaVA-1.5"), METHOD, rounds=1)
         assert not found.ok
         assert "KV cache holds" in found.verdict
@@ -179,7 +180,7 @@ def test_a_method_without_a_whole_budget():
 
 
 def test_an_oracle_that_does_not_apply(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise UnsupportedModelError("model must have attention layers only")
 
     monkeypatch.setitem(exactness.ORACLES, "the dropped tokens masked", refuse)

@@ -79,7 +79,7 @@ def test_interrupted_and_resumed(call, tmp_path, monkeypatch):
 
     def interrupted(self, answer=True):
         calls.append(self.name)
-        if len(calls) == 9:
+        if len(calls) == 12:
             raise KeyboardInterrupt
         return original(self, answer)
 
@@ -94,7 +94,7 @@ def test_interrupted_and_resumed(call, tmp_path, monkeypatch):
     result = call(*words, "--resume")
     assert result.exit_code == 0, result.stderr
     [group] = json.loads((tmp_path / "out" / "bench.json").read_text())["groups"]
-    assert [len(one["rounds"]) for one in group["contestants"]] == [2, 2, 2]
+    assert [len(one["rounds"]) for one in group["contestants"]] == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

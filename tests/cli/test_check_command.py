@@ -43,7 +43,7 @@ def test_json_holds_what_a_report_needs(call, picture):
 
 
 def test_broken_pruning_ends_in_1(call, picture, monkeypatch):
-    monkeypatch.setattr(exactness, "prune", lambda *a: prune(*a, positions="compact"))
+    monkeypatch.setattr(exactness, "prune", lambda *a, **_: prune(*a, positions="compact"))
     result = call("check", "--image", picture, "--question", "what is the background?")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("not exact: prompt 1 differs by")

@@ -35,7 +35,7 @@ def test_ask_reads_the_folder(tmp_path):
     """One `<s>`, though the template brings its own: the same prompt as the shipped model's."""
     from PIL import Image
 
-    from stsprune.cli.answer import build_inputs
+    from stsprune.question import build_inputs
 
     export_hub(tmp_path / "model")
     image = Image.new("RGB", (96, 96))

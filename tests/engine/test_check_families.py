@@ -9,9 +9,9 @@ from test_families import METHODS, TOLERANCE, expected_lengths, run_pruned
 from zoo import DEPTH, KITS, shared
 
 import stsprune
-from stsprune.checking.forced import Prompt
 from stsprune.checking.theory import planned_lengths
 from stsprune.engine.families import family_of
+from stsprune.engine.forced import Prompt
 from stsprune.engine.mixers import scoring_layers
 
 ROWS = [[3, "image", 5], [1, "image", 2], [4, "image", 9]]

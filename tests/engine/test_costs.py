@@ -212,3 +212,14 @@ def test_decode_steps_leave_the_layers_alone():
             handle.remove()
     assert seen == [None] * DEPTH
     assert cache.running is None
+
+
+@pytest.mark.parametrize("family", ["LLaVA-1.5", "Gemma 3"])
+@torch.no_grad()
+def test_the_host_waits_for_nothing_inside_the_encoder(family, monkeypatch):
+    monkeypatch.setattr("stsprune.selection.distance.SPLIT", 10**9)
+    model = shared(family)
+    pixels = KITS[family].inputs(model, [["image", 5]])["pixel_values"]
+    method = stsprune.STS(0.2, encoder=stsprune.EncoderStage(layer=1, share=0.6))
+    with stsprune.prune(model, method), NoWaiting():
+        model.model.get_image_features(pixel_values=pixels)

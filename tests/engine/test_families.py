@@ -20,6 +20,7 @@ from releases import (
     need_repeated_pictures,
     need_todays_beams,
 )
+from transformers.cache_utils import DynamicCache
 from zoo import DEPTH, KITS, VOCABULARY, WORDS, shared
 
 import stsprune
@@ -80,7 +81,7 @@ def decode(model, inputs, continuation, cache, logits):
 
 def next_positions(model, inputs):
     """[axes, B, 1] behind a prompt where positions have several axes, else None."""
-    if family_of(model).rotary_axes == 1:
+    if family_of(model).rotary_axes < 2:
         return None
     positions = rope_index(model, inputs)
     return (positions.amax((0, 2))[None, :, None] + 1).expand(len(positions), -1, -1)
@@ -97,7 +98,7 @@ def rope_index(model, inputs):
 @torch.no_grad()
 def run_pruned(model, method, inputs, continuation, leave=False, **options):
     with stsprune.prune(model, method, **options) as trace:
-        out = model(**inputs, use_cache=True)
+        out = model(**inputs, **fresh_cache(model))
         cache, first = getattr(out, CACHE), [out.logits[:, -1]]
         lengths = held_lengths(cache)
         if not leave:
@@ -109,10 +110,18 @@ def run_pruned(model, method, inputs, continuation, leave=False, **options):
 
 @torch.no_grad()
 def run_unpruned(model, inputs, continuation):
-    out = model(**inputs, use_cache=True)
+    out = model(**inputs, **fresh_cache(model))
     logits = decode(model, inputs, continuation, getattr(out, CACHE), [out.logits[:, -1]])
     forget(model)
     return logits
+
+
+def fresh_cache(model):
+    """A cache of the model's own making; Granite 4 Vision makes none outside of generate()."""
+    given = {"use_cache": True}
+    if family_of(model).name == "Granite 4 Vision":
+        given[CACHE] = DynamicCache(config=family_of(model).decoder(model).config)
+    return given
 
 
 def held_lengths(cache):

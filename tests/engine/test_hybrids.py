@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from differences import differences
 from test_families import METHODS, TOLERANCE, decode, forced, forget, next_positions, run_pruned
 from zoo import DEPTH, HYBRIDS, KITS, shared
+from zoo_hybrids import minicpm_sliced_image
 
 import stsprune
 from stsprune.engine.cache import cache_bytes, has_keys
 from stsprune.engine.compat import CACHE
+from stsprune.engine.families import family_of
 from stsprune.engine.mixers import scoring_layers
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 from stsprune.method import STS, Plan, methods
@@ -77,7 +80,8 @@ class TestPlaces:
 @pytest.mark.parametrize("family", FAMILIES)
 class TestStates:
     def test_layers_that_score_have_attention(self, family):
-        decoder = shared(family).get_decoder()
+        model = shared(family)
+        decoder = family_of(model).decoder(model)
         kinds = decoder.config.layer_types
         wanted = tuple(
             n
@@ -105,7 +109,7 @@ class TestStates:
         inputs = KITS[family].inputs(model, [[3, "image", 5]])
         *_, cache = run_pruned(model, METHODS["both"], inputs, forced(1)[:, :1])
         keys = [layer.keys for layer in cache.layers if has_keys(layer)]
-        assert len(keys) == len(scoring_layers(model.get_decoder()))
+        assert len(keys) == len(scoring_layers(family_of(model).decoder(model)))
         assert cache_bytes(cache) == 2 * sum(one.nbytes for one in keys)
 
     def test_a_batch_of_later_turns(self, family):
@@ -146,3 +150,48 @@ class TestStates:
                 later["position_ids"] = torch.arange(later["input_ids"].shape[1]).expand(3, 2, -1)
             with pytest.raises(UnsupportedModeError, match="equal length"):
                 model(**later, **{CACHE: cache})
+
+
+@pytest.mark.skipif("MiniCPM-V 4.7" not in KITS, reason="this transformers has no such class")
+@pytest.mark.parametrize("method", METHODS)
+def test_slices_share_a_canvas(method):
+    """A picture's slices are images of their own, whose positions lie on one canvas."""
+    kit, model = KITS["MiniCPM-V 4.7"], shared("MiniCPM-V 4.7")
+    inputs = replace(kit, image=minicpm_sliced_image).inputs(
+        model, [[3, "image", 5], [1, "image", 2], [4, "image", 9]]
+    )
+    more = forced(3)
+    got, trace, *_ = run_pruned(model, METHODS[method], inputs, more)
+    assert [image.row for image in trace.images] == [0, 0, 0, 1, 2]
+    positions = model.model.get_rope_index(
+        **{k: inputs[k] for k in ("input_ids", "target_sizes")},
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        attention_mask=inputs["attention_mask"],
+    )[0]
+    marked = inputs["mm_token_type_ids"][0] == 1
+    assert len(positions[0, 0, marked].unique()) == 1
+    assert max(differences(got, model, inputs, trace, more).values()) < TOLERANCE
+    forget(model)
+
+
+@pytest.mark.skipif("Nemotron-H Omni" not in KITS, reason="this transformers has no such class")
+class TestNemotron:
+    def test_a_video_beside_images_is_refused(self):
+        """Of a video alone transformers 5.23 fails itself."""
+        model = shared("Nemotron-H Omni")
+        inputs = KITS["Nemotron-H Omni"].inputs(model, [[2, "image", 3]])
+        inputs["pixel_values_videos"] = torch.randn(4, 3, 16, 16)
+        with (
+            pytest.raises(UnsupportedModeError, match="pixel_values_videos must not be given"),
+            stsprune.prune(model, METHODS["both"]),
+        ):
+            model(**inputs)
+
+    def test_no_layer_reads_positions(self):
+        model = shared("Nemotron-H Omni")
+        inputs = KITS["Nemotron-H Omni"].inputs(model, [[3, "image", 5]])
+        logits = []
+        for positions in ("original", "compact"):
+            with torch.no_grad(), stsprune.prune(model, METHODS["both"], positions=positions):
+                logits.append(model(**inputs).logits)
+        assert torch.equal(*logits)

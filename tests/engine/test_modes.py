@@ -11,15 +11,16 @@ from test_families import METHODS, TOLERANCE, forced, run_pruned
 from transformers import TextStreamer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from zoo import FULL, KITS, SLIDING, shared
+from zoo import KITS, PATTERNED, SLIDING, enough, shared
 
 import stsprune
-from stsprune.engine.families import FAMILIES
+from stsprune.engine.families import FAMILIES, family_of
 from stsprune.errors import InvalidTypeError, UnsupportedModeError
 from stsprune.method import STS
 
 METHOD = STS(0.3, layer=1, ratio=1.5)
 RAGGED = [[3, "image", 5], [7], [2, "image", 1, "image", 3]]
+ROWS = {"one": [["image", 5]], "ragged": RAGGED}
 FLASH = "flash_attention_emulated"
 
 
@@ -60,7 +61,7 @@ def flash():
 
     def build(name):
         model = shared(name)
-        config = model.get_decoder().config
+        config = family_of(model).decoder(model).config
         changed.append((config, config._attn_implementation_internal))
         config._attn_implementation_internal = FLASH
         return model
@@ -76,15 +77,16 @@ def flash():
 SCALED = ("Mistral 3, Ministral 3", "Mistral 3, Mistral 4")
 
 
-@pytest.mark.parametrize("rows", [[["image", 5]], RAGGED], ids=["one", "ragged"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", [name for name in FULL if name not in {*SLIDING, *SCALED}])
+FLASHING = [name for name in KITS if name not in {*PATTERNED, *SCALED}]
+
+
+@pytest.mark.parametrize(("family", "method", "rows"), enough(FLASHING, list(METHODS), list(ROWS)))
 def test_flash_attention_by_its_code_path(flash, family, method, rows):
     kit, plain = KITS[family], shared(family)
-    inputs, continuation = kit.inputs(plain, rows), forced(len(rows))
+    inputs, continuation = kit.inputs(plain, ROWS[rows]), forced(len(ROWS[rows]))
     model = flash(family)
     got, trace, *_ = run_pruned(model, METHODS[method], inputs, continuation)
-    model.get_decoder().config._attn_implementation_internal = "sdpa"
+    family_of(model).decoder(model).config._attn_implementation_internal = "sdpa"
     assert max(differences(got, model, inputs, trace, continuation).values()) < TOLERANCE
 
 
@@ -97,7 +99,7 @@ def test_flash_attention_is_refused_where_queries_are_scaled(flash, family):
         pass
 
 
-@pytest.mark.parametrize("family", SLIDING)
+@pytest.mark.parametrize("family", PATTERNED)
 def test_flash_attention_refuses_patterns(flash, family):
     model = flash(family)
     inputs = KITS[family].inputs(model, [[3, "image", 5]])
@@ -113,7 +115,7 @@ def test_flash_attention_refuses_patterns(flash, family):
 
 def test_flex_attention_is_refused(flash):
     model = flash("LLaVA-1.5")
-    model.get_decoder().config._attn_implementation_internal = "flex_attention"
+    family_of(model).decoder(model).config._attn_implementation_internal = "flex_attention"
     with (
         pytest.raises(UnsupportedModeError, match="got 'flex_attention'"),
         stsprune.prune(model, METHOD),
@@ -225,7 +227,7 @@ def test_a_cut_prompt_is_refused(family):
 
 ONE_AXIS = [name for name, kit in KITS.items() if FAMILIES[kit.model].rotary_axes == 1]
 #: Their decoder needs more than embeddings: blocks, deepstack, a model without head.
-NOT_ALONE = ("Molmo 2", "Granite Docling", "Llama 4")
+NOT_ALONE = ("Molmo 2", "Granite Docling", "Granite 4 Vision", "Llama 4")
 ALONE = [name for name in ONE_AXIS if name not in {*SLIDING, *NOT_ALONE}]
 
 

@@ -11,6 +11,7 @@ import torch
 from differences import differences, judged
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from kit import head_of
 from snapshot import Snapshot
 from test_families import TOLERANCE, forget, run_pruned, run_unpruned
 from zoo import DEPTH, KITS, NEWER, WORDS, shared
@@ -123,6 +124,7 @@ TOWERS = (
     "vision_embed_tokens",
     "image_tower",
     "embed_vision",
+    "quant_conv",
 )
 
 
@@ -144,7 +146,7 @@ def test_a_fault_anywhere_restores_the_model(family, monkeypatch):
     def fail(*args, **kwargs):
         raise Fault
 
-    for module in (tower, decoder, *decoder.layers, model.get_output_embeddings()):
+    for module in (tower, decoder, *decoder.layers, head_of(model)):
         for calls in (0, 1):  # in the prompt's pass, or in a later one
             seen = itertools.count()
 

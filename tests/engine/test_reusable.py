@@ -8,15 +8,16 @@ import pytest
 import torch
 from differences import judged
 from test_families import METHODS, STEPS, TOLERANCE, decode, forced, forget, next_positions
-from zoo import DEPTH, FULL, HYBRIDS, IMAGE, KITS, SLIDING, VOCABULARY, WORDS, shared
+from zoo import DEPTH, HYBRIDS, IMAGE, KITS, VOCABULARY, WINDOWED, WORDS, enough, shared
 
 import stsprune
 from stsprune.engine.compat import CACHE
+from stsprune.engine.families import family_of
 from stsprune.engine.trace import Trace
 from stsprune.errors import UnsupportedModeError
 from stsprune.method import STS
 
-PLAIN = [name for name in FULL if name not in {*SLIDING, *HYBRIDS}]
+PLAIN = [name for name in KITS if name not in {*WINDOWED, *HYBRIDS}]
 
 
 def parts(trace, stages):
@@ -40,9 +41,9 @@ def behind_images(inputs):
     return marks.amax(1)
 
 
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("method", ["both", "several semantic layers"])
-@pytest.mark.parametrize("family", PLAIN)
+@pytest.mark.parametrize(
+    ("family", "method", "rows"), enough(PLAIN, ["both", "several semantic layers"], list(ROWS))
+)
 def test_first_question(family, method, rows):
     model, continuation = shared(family), forced(len(ROWS[rows]))
     inputs = KITS[family].inputs(model, ROWS[rows])
@@ -75,9 +76,9 @@ def test_a_new_question_filters_afresh(family):
         given = {"input_ids": question, "attention_mask": mask, CACHE: cache}
         at = next_positions(model, inputs)
         if at is not None:
-            given["position_ids"] = (at + 2 + torch.arange(6)).expand(3, -1, -1)
+            given["position_ids"] = (at + 2 + torch.arange(6)).expand(len(at), -1, -1)
         out = model(**given)
-        whole = longer(kit, inputs, said)
+        whole = longer(family_of(model), inputs, said)
         got = decode(model, whole, last, cache, [out.logits[:, -1]])
     forget(model)
     questions = [
@@ -95,17 +96,17 @@ def test_a_new_question_filters_afresh(family):
     }
 
 
-def longer(kit, inputs, tokens):
+def longer(family, inputs, tokens):
     whole = dict(inputs)
+    for name, value in inputs.items():
+        if torch.is_tensor(value) and value.shape == inputs["input_ids"].shape:
+            text = torch.full_like(tokens, family.text_inputs.get(name, 0)).to(value)
+            whole[name] = torch.cat([value, text], 1)
     whole["input_ids"] = torch.cat([inputs["input_ids"], tokens], 1)
-    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
-    if kit.kinds:
-        nothing = torch.zeros_like(tokens).to(inputs[kit.kinds])
-        whole[kit.kinds] = torch.cat([inputs[kit.kinds], nothing], 1)
     return whole
 
 
-@pytest.mark.parametrize("family", SLIDING)
+@pytest.mark.parametrize("family", WINDOWED)
 def test_sliding_windows_are_refused(family):
     model = shared(family)
     inputs = KITS[family].inputs(model, [[3, "image", 5]])

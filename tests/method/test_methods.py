@@ -167,3 +167,8 @@ def test_a_wrapped_method_is_the_method_to_the_engine(name):
         assert getattr(wrapped, fact) == getattr(inner, fact)
     assert type(wrapped).__name__ == type(inner).__name__
     assert isinstance(wrapped, Wrapped)
+
+
+def test_no_stage_inside_the_encoder_beside_a_potential():
+    with pytest.raises(InvalidArgumentError, match="potential must be None beside a stage inside"):
+        STS(0.5, potential=1.0, encoder=0.5)

@@ -1,9 +1,10 @@
 """Rotary positions of pruned prompts, and the prompts themselves."""
 
 import torch
+from waits import Waits
 
 from stsprune.serving.positions import Gap, delta, marked, resolve, stretch
-from stsprune.serving.prompt import text_behind, without
+from stsprune.serving.prompt import without
 
 IMAGE = 9
 #: Two images of 6 and 4 tokens, side by side, pruned to 2 and 3; text before and behind.
@@ -11,6 +12,11 @@ PROMPT = [1, 2, *[IMAGE] * 2, *[IMAGE] * 3, 3, 4]
 GAPS = [Gap(2, 2, 6), Gap(4, 3, 4)]
 OFFSETS = torch.tensor([1, 4, 0, 2, 3])[:, None].expand(-1, 3)
 PLACES = torch.arange(2, 7)
+
+
+def at(places, length=9):
+    """The places as a mask."""
+    return torch.zeros(length, dtype=torch.bool).index_fill(0, torch.as_tensor(places), True)
 
 
 def unresolved():
@@ -27,17 +33,17 @@ def test_text_is_final_before_the_encoder_runs():
 
 
 def test_kept_tokens_get_their_original_positions():
-    positions = resolve(unresolved()[0], PLACES, OFFSETS)
+    positions = resolve(unresolved()[0], at(PLACES), OFFSETS)
     assert positions.tolist() == [[0, 1, 3, 6, 8, 10, 11, 12, 13]] * 3
 
 
 def test_chunks_and_starting_again_give_the_same():
-    whole = resolve(unresolved()[0], PLACES, OFFSETS)
-    first = resolve(unresolved()[0], PLACES[:3], OFFSETS[:3])
+    whole = resolve(unresolved()[0], at(PLACES), OFFSETS)
+    first = resolve(unresolved()[0], at(PLACES), OFFSETS[:3])
     assert (first[:, 5:7] < 0).all()
-    both = resolve(first, PLACES[3:], OFFSETS[3:])
+    both = resolve(first, at(PLACES[3:]), OFFSETS[3:])
     assert torch.equal(both, whole)
-    assert torch.equal(resolve(both, PLACES, OFFSETS), whole)
+    assert torch.equal(resolve(both, at(PLACES), OFFSETS), whole)
 
 
 def test_three_axes():
@@ -50,7 +56,7 @@ def test_three_axes():
     assert len(whole) == 9
     positions, step = marked(full, index, [Gap(1, 2, 6)])
     kept = torch.tensor([2, 3])
-    positions = resolve(positions, torch.tensor([1, 2]), (grid[:, kept] - 1).T)
+    positions = resolve(positions, at([1, 2], 5), (grid[:, kept] - 1).T)
     assert torch.equal(positions, full[:, [0, 3, 4, 7, 8]])
     assert step == delta(positions) == 6 - 5
 
@@ -66,7 +72,16 @@ def test_placeholders_are_taken_from_the_end():
     assert without([7, IMAGE, 8, IMAGE], IMAGE, 0) == [7, IMAGE, 8, IMAGE]
 
 
-def test_text_behind_the_last_image():
-    assert text_behind([1, IMAGE, 2, IMAGE, 3, 4], IMAGE) == (3, 4)
-    assert text_behind([1, 2, IMAGE], IMAGE) == (1, 2)
-    assert text_behind([1, 2], IMAGE) == (1, 2)
+def test_rows_of_videos_take_places_too():
+    """A model whose videos use the image's token: two final rows before the image's."""
+    positions, _ = unresolved()
+    positions[:, 2:4] = torch.tensor([2, 3])
+    offsets = torch.cat([torch.full((2, 3), -1), OFFSETS[2:]])
+    found = resolve(positions, at(PLACES), offsets)
+    assert found[0].tolist() == [0, 1, 2, 3, 8, 10, 11, 12, 13]
+
+
+def test_resolving_waits_for_nothing():
+    positions, _ = unresolved()
+    with Waits():
+        resolve(positions, at(PLACES), OFFSETS)

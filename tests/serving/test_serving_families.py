@@ -66,7 +66,8 @@ def test_a_prompt_that_ends_with_an_image():
     whole, index = stretch([1] * text + [9] * len(kept), [Gap(text, len(kept), image.length)])
     positions, step = marked(full, index, [Gap(text, len(kept), image.length)])
     places = torch.arange(text, text + len(kept))
-    positions = resolve(positions, places, family.offsets(image, kept))
+    rowed = torch.zeros(positions.shape[1], dtype=torch.bool).index_fill(0, places, True)
+    positions = resolve(positions, rowed, family.offsets(image, kept))
     assert positions[0].tolist() == [0, 1, 2, 3, 7, 11, 24]
     assert len(whole) == text + image.length
     assert delta(positions) == step == image.length - len(kept)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stsprune.errors import InvalidArgumentError, InvalidTypeError, UnsupportedModeError
-from stsprune.serving.plugin import check_version, register
+from stsprune.errors import InvalidArgumentError, InvalidTypeError
+from stsprune.serving.plugin import register
 from stsprune.serving.settings import ServingSettings, read_settings
 
 
@@ -17,10 +17,9 @@ def test_reads_all():
     environment = {
         "STSPRUNE_BUDGET": "64",
         "STSPRUNE_POSITIONS": "compact",
-        "STSPRUNE_SEMANTICS": "embedding",
         "STSPRUNE_UNPRUNED": "1",
     }
-    assert read_settings(environment) == ServingSettings(64, True, True, True)
+    assert read_settings(environment) == ServingSettings(64, True, True)
     assert read_settings({"STSPRUNE_BUDGET": "0.25"}) == ServingSettings(0.25)
     assert read_settings({"STSPRUNE_BUDGET": "1.0"}) == ServingSettings(1.0)
 
@@ -42,13 +41,18 @@ def test_bad_budget(budget):
     ("name", "allowed"),
     [
         ("STSPRUNE_POSITIONS", "original or compact"),
-        ("STSPRUNE_SEMANTICS", "off or embedding"),
         ("STSPRUNE_UNPRUNED", "0 or 1"),
     ],
 )
 def test_bad_choice(name, allowed):
     with pytest.raises(InvalidArgumentError, match=f"{name} must be {allowed}, got 'maybe'"):
         read_settings({"STSPRUNE_BUDGET": "64", name: "maybe"})
+
+
+def test_the_removed_setting_is_refused():
+    with pytest.raises(InvalidArgumentError, match="STSPRUNE_SEMANTICS must be unset"):
+        read_settings({"STSPRUNE_BUDGET": "64", "STSPRUNE_SEMANTICS": "embedding"})
+    assert read_settings({"STSPRUNE_BUDGET": "64", "STSPRUNE_SEMANTICS": "off"})
 
 
 def test_settings_without_a_budget():
@@ -61,20 +65,9 @@ def test_tag_tells_settings_apart():
         ServingSettings(64),
         ServingSettings(32),
         ServingSettings(64, True),
-        ServingSettings(64, False, True),
+        ServingSettings(64, space=0.5),
     ]
     assert len({one.tag() for one in several}) == len(several)
-
-
-@pytest.mark.parametrize("version", ["0.32", "0.32.0", "0.32.1.post1"])
-def test_version_that_works(version):
-    check_version(version)
-
-
-@pytest.mark.parametrize("version", ["0.31.2", "0.33.0", "0.320", "1.0", "dev"])
-def test_other_versions_are_refused(version):
-    with pytest.raises(UnsupportedModeError, match=f"with vLLM 0.32, got {version}"):
-        check_version(version)
 
 
 def test_plugin_does_nothing_unless_asked(monkeypatch):

@@ -13,15 +13,35 @@ from stsprune.engine import cache_bytes, prune
 from stsprune.engine.compat import CACHE
 from stsprune.engine.costs import kv_cache_bytes, prefill_flops
 from stsprune.engine.families import family_of
+from stsprune.engine.towers import Encoded, encoder_flops, tower_of
+from stsprune.engine.trace import Trace
+from stsprune.errors import UnsupportedModelError
+from stsprune.method import find_method
 from stsprune.method.base import InstructionAttention, Method, Plan, VisualTokens, tokens_per_layer
+from stsprune.method.encoder import EncoderStage
 from stsprune.method.wrapped import Wrapped
 from stsprune.selection.attention import top_indices
 
 from .geometry import weight_bytes
-from .prompt import cut_features, picture, positions, prompt, shape_of
+from .prompt import cut_features, patch_weights, picture, positions, prompt, shape_of
 from .timing import clock
 
 UNPRUNED, FLOOR = "unpruned", "floor"
+#: The floor without the encoder: its features are there already. What no encoder stage can pass.
+LIMIT = "floor, no encoder"
+#: Behind a method's name: with the default stage inside the vision tower.
+ENCODER = "+encoder"
+
+
+def make_method(name: str, budget: int, settings: dict[str, Any]) -> Method:
+    """A contestant's method; "+encoder" behind its name adds the stage inside the encoder.
+
+    Raises InvalidArgumentError.
+    """
+    plain = name.removesuffix(ENCODER)
+    if plain != name:
+        settings = {"encoder": EncoderStage()} | settings
+    return find_method(plain, rule="methods must be of")(budget, **settings)
 
 
 @dataclass
@@ -70,7 +90,7 @@ class Recorded:
 class Contestant:
     """The unpruned model, the floor or a method.
 
-    name: "unpruned", "floor" or the method's; budget: visual tokens per layer on average.
+    name: "unpruned", "floor", `LIMIT` or the method's; budget: visual tokens per layer on average.
     """
 
     def __init__(
@@ -78,42 +98,73 @@ class Contestant:
     ) -> None:
         self.name, self.workload, self.budget, self.method = name, workload, budget, method
         depth = workload.config.num_hidden_layers
-        held = budget if name == FLOOR else workload.tokens
+        held = budget if name in (FLOOR, LIMIT) else workload.tokens
         plan = Plan() if method is None else method.plan(workload.tokens, depth)
         self.inputs = workload.inputs(held)
         text = self.inputs["input_ids"].shape[1] - held
         self.per_layer = tokens_per_layer(plan, held, depth)
         self.lengths = [count + text for count in self.per_layer]
         self.recorded = Recorded()
+        self.ready: dict[str, Any] = {}
+        self.encoded: Encoded | None = None
 
     def context(self) -> AbstractContextManager[Any]:
         """What must be active while it runs."""
         if self.method is not None:
             return prune(self.workload.model, self.method)
-        if self.name == FLOOR:
-            return cut_features(self.workload.model, self.budget + self.workload.extra)
+        if self.name in (FLOOR, LIMIT):
+            ready = self.ready if self.name == LIMIT else None
+            return cut_features(self.workload.model, self.budget + self.workload.extra, ready)
         return nullcontext()
 
     def facts(self) -> dict[str, Any]:
-        """What does not depend on the clock: tokens, decoder FLOPs and KV bytes of one prompt."""
+        """What does not depend on the clock: tokens, FLOPs and KV bytes of one prompt.
+
+        encoder_flops: None where they are not known; of a prompt that has been run (`warm`).
+        """
         config = self.workload.config
         size = self.workload.model.dtype.itemsize
         return {
+            "encoder_flops": self._encoder_flops(),
             "tokens_per_layer": self.per_layer,
             "flops": prefill_flops(config, self.lengths),
             "kv_bytes": kv_cache_bytes(config, self.lengths, size),
         }
 
+    def _encoder_flops(self) -> int | None:
+        if self.name == LIMIT:
+            return 0
+        model, batch = self.workload.model, self.workload.batch
+        try:
+            tower = tower_of(model)
+            grids = tower.grids("image", self.workload.tensors, batch)
+            encoded = self.encoded or Encoded(
+                len(tower.blocks), grids, [torch.arange(self.workload.tokens)] * batch
+            )
+            return encoder_flops(tower, encoded, patch_weights(model)) // batch
+        except UnsupportedModelError:
+            return None
+
     def warm(self) -> None:
         """Run once, noting what the method is asked. Raises what `prune` raises."""
         self.recorded = Recorded()
         with ExitStack() as stack:
+            trace = None
             if self.method is None:
                 stack.enter_context(self.context())
             else:
                 noting = _Noting(self.method, self.recorded)
-                stack.enter_context(prune(self.workload.model, noting))
+                trace = stack.enter_context(prune(self.workload.model, noting))
             self.workload.model(**self.inputs, use_cache=True, logits_to_keep=1)
+        if trace is not None and self.method is not None and self.method.encoder is not None:
+            self.encoded = self._kept(trace, self.method.encoder)
+
+    def _kept(self, trace: Trace, stage: EncoderStage) -> Encoded | None:
+        """What the stage inside the encoder kept of the equal pictures."""
+        left = [s.kept for image in trace.images for s in image.stages if s.name == "encoder"]
+        tower = tower_of(self.workload.model)
+        grids = tower.grids("image", self.workload.tensors, self.workload.batch)
+        return Encoded(stage.layer_of(tower.used), grids, left) if left else None
 
     def run(self, answer: bool = True) -> dict[str, float]:
         """Milliseconds of a prefill and of its parts, bytes of its cache.

@@ -25,12 +25,14 @@ ROOM = 1.15  # weights, and this much more for activations and cache
 class Geometry:
     """One model's sizes.
 
-    config: builds the config; model: class in transformers; budgets: visual tokens to compare at.
+    config: builds the config; model: class in transformers; budgets: visual tokens to compare at;
+    patches: per side of the picture that it is shown, where it takes any size.
     """
 
     config: Callable[[], Any]
     model: str
     budgets: tuple[int, ...]
+    patches: int | None = None
 
 
 def llava(hidden: int, inner: int, layers: int, heads: int, vision: dict[str, int]) -> Any:
@@ -92,21 +94,59 @@ SMALL_CLIP = {
     "num_attention_heads": 4,
     "projection_dim": 256,
 }
+#: With llava-mini's decoder, the share of the FLOPs that LLaVA-1.5-7B's tower has.
+FAIR_CLIP = SMALL_CLIP | {
+    "hidden_size": 384,
+    "intermediate_size": 1344,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 6,
+}
 TINY_CLIP = SMALL_CLIP | {"hidden_size": 64, "intermediate_size": 128, "image_size": 84}
 
 
-def qwen25() -> Any:
-    """Qwen2.5-VL-7B."""
+QWEN25_7B = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+}
+QWEN25_7B_VISION = {
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "out_hidden_size": 3584,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
+#: The encoder's share of the 7B's FLOPs at 72 x 72 patches, and its patches over their width, at
+#: 40 x 40 patches: a quarter of the tower's layers, one of eight sees the whole picture.
+QWEN_MINI = {
+    "hidden_size": 768,
+    "intermediate_size": 3840,
+    "num_hidden_layers": 14,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 32064,
+}
+QWEN_MINI_VISION = {
+    "depth": 8,
+    "hidden_size": 384,
+    "intermediate_size": 1026,
+    "num_heads": 6,
+    "out_hidden_size": 768,
+    "fullatt_block_indexes": [7],
+}
+
+
+def qwen25(text: dict[str, int], vision: dict[str, Any]) -> Any:
+    """Qwen2.5-VL."""
     import transformers
 
     return transformers.Qwen2_5_VLConfig(
         text_config={
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "vocab_size": 152064,
+            **text,
             "max_position_embeddings": 32768,
             "rope_parameters": {
                 "rope_type": "default",
@@ -115,16 +155,11 @@ def qwen25() -> Any:
             },
         },
         vision_config={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 3584,
+            **vision,
             "patch_size": 14,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "window_size": 112,
-            "fullatt_block_indexes": [7, 15, 23, 31],
         },
         image_token_id=IMAGE,
         video_token_id=IMAGE + 1,
@@ -184,9 +219,21 @@ GEOMETRIES = {
         (640, 320, 160),
     ),
     # 33, 22 and 11 % of 36 x 36
-    "qwen2.5-vl-7b": Geometry(qwen25, "Qwen2_5_VLForConditionalGeneration", (432, 288, 144)),
+    "qwen2.5-vl-7b": Geometry(
+        lambda: qwen25(QWEN25_7B, QWEN25_7B_VISION),
+        "Qwen2_5_VLForConditionalGeneration",
+        (432, 288, 144),
+    ),
     "qwen3-vl-8b": Geometry(qwen3, "Qwen3VLForConditionalGeneration", (432, 288, 144)),
     "llava-mini": Geometry(lambda: llava(1024, 2816, 24, 16, SMALL_CLIP), _LLAVA, _USUAL),
+    # 33, 22 and 11 % of 20 x 20
+    "qwen-mini": Geometry(
+        lambda: qwen25(QWEN_MINI, QWEN_MINI_VISION),
+        "Qwen2_5_VLForConditionalGeneration",
+        (132, 88, 44),
+        patches=40,
+    ),
+    "llava-mini-tower": Geometry(lambda: llava(1024, 2816, 24, 16, FAIR_CLIP), _LLAVA, _USUAL),
     "tiny": Geometry(lambda: llava(64, 128, 6, 4, TINY_CLIP), _LLAVA, (18, 12, 8)),
 }
 
@@ -215,7 +262,10 @@ def skeleton(geometry: Geometry, layers: int | None = None) -> Any:
     import transformers
 
     with torch.device("meta"):
-        return getattr(transformers, geometry.model)(shrunk(geometry.config(), layers))
+        model = getattr(transformers, geometry.model)(shrunk(geometry.config(), layers))
+    if geometry.patches is not None:
+        model.config.bench_patches = geometry.patches
+    return model
 
 
 def build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def picture(model: Any, batch: int, seed: int = 0) -> dict[str, Any]:
     """The tensors that a processor would make of `batch` square pictures of noise.
 
     LLaVA at its encoder's size, LLaVA-NeXT as four tiles and a thumbnail, Qwen-VL as 72 x 72
-    patches. Raises UnsupportedModelError for any other model.
+    patches or those of its geometry. Raises UnsupportedModelError for any other model.
     """
     kind = type(model).__name__
     vision = model.config.vision_config
@@ -46,14 +47,23 @@ def picture(model: Any, batch: int, seed: int = 0) -> dict[str, Any]:
         return pixels.to(model.device, model.dtype)
 
     if "Qwen" in kind:
+        side = getattr(model.config, "bench_patches", PATCHES)
         values = 3 * vision.temporal_patch_size * vision.patch_size**2
-        grid = torch.tensor([[1, PATCHES, PATCHES]] * batch, device=model.device)
-        return {"pixel_values": noise(batch * PATCHES**2, values), "image_grid_thw": grid}
+        grid = torch.tensor([[1, side, side]] * batch, device=model.device)
+        return {"pixel_values": noise(batch * side**2, values), "image_grid_thw": grid}
     side = vision.image_size
     if "Next" in kind:
         sizes = torch.tensor([[2 * side, 2 * side]] * batch, device=model.device)
         return {"pixel_values": noise(batch, 5, 3, side, side), "image_sizes": sizes}
     return {"pixel_values": noise(batch, 3, side, side)}
+
+
+def patch_weights(model: Any) -> int:
+    """Numbers in the weights that make a patch's embedding."""
+    inner = family_of(model).inner(model)
+    tower = inner.visual if hasattr(inner, "visual") else inner.vision_tower
+    layer = next(m for m in tower.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d))
+    return int(layer.weight.numel())
 
 
 def shape_of(model: Any, tensors: dict[str, Any]) -> Visual:
@@ -86,17 +96,25 @@ def positions(model: Any, batch: int, start: int, count: int) -> torch.Tensor:
 
 
 @contextmanager
-def cut_features(model: Any, keep: int) -> Iterator[None]:
+def cut_features(model: Any, keep: int, ready: dict[str, Any] | None = None) -> Iterator[None]:
     """The floor: the picture's encoder runs, the first `keep` of its features go on.
 
-    Nothing else of the model is touched; the prompt has as many placeholders.
+    ready: a place for the encoder's output, which is made once and then used again: the floor
+    without the encoder. Nothing else of the model is touched; the prompt has as many placeholders.
     """
     inner = family_of(model).inner(model)
     original = inner.get_image_features
 
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
-        out = original(*args, **kwargs)
+        if ready:
+            return copy.copy(ready["out"])
+        out = cut(original(*args, **kwargs))
+        if ready is not None:
+            ready["out"] = copy.copy(out)
+        return out
+
+    def cut(out: Any) -> Any:
         out.pooler_output = [rows[:keep] for rows in out.pooler_output]
         if getattr(out, "deepstack_features", None) is not None:
             out.deepstack_features = [

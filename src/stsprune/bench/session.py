@@ -14,10 +14,10 @@ import torch
 
 from stsprune.atomic import write_json
 from stsprune.errors import InvalidArgumentError, StsPruneError
-from stsprune.method import find_method, methods
+from stsprune.method import find_method
 from stsprune.selection.budget import check_budget, measured_budgets
 
-from .contest import FLOOR, UNPRUNED, Contestant, Workload
+from .contest import ENCODER, FLOOR, LIMIT, UNPRUNED, Contestant, Workload, make_method
 from .summary import summarise
 
 RESULTS = "bench.json"
@@ -74,7 +74,7 @@ class Effort:
 def check_names(names: tuple[str, ...]) -> None:
     """Raises InvalidArgumentError for unknown or repeated methods."""
     for name in names:
-        find_method(name, rule="methods must be of")
+        find_method(name.removesuffix(ENCODER), rule="methods must be of")
     _check_different("methods", names)
 
 
@@ -169,7 +169,7 @@ def measurements(setup: Comparison, effort: Effort) -> int:
 
 def _entries(setup: Comparison) -> list[tuple[str, int | None]]:
     """(name, budget) of everybody, the unpruned model first."""
-    names = [FLOOR, *setup.methods]
+    names = [FLOOR, *setup.methods, LIMIT]
     return [(UNPRUNED, None), *((name, budget) for budget in setup.budgets for name in names)]
 
 
@@ -229,8 +229,8 @@ def _warm(
         return None
     try:
         made = None
-        if name in methods() and budget is not None:
-            made = methods()[name](budget, **settings)
+        if name not in (UNPRUNED, FLOOR, LIMIT) and budget is not None:
+            made = make_method(name, budget, settings)
         contestant = Contestant(name, workload, workload.tokens if budget is None else budget, made)
         contestant.warm()
         contestant.run(answer=False)

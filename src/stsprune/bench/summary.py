@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .contest import FLOOR, UNPRUNED
+from .contest import FLOOR, LIMIT, UNPRUNED
 from .timing import spread
 
 #: Milliseconds and bytes that each round measures; not all of them in every round or on a CPU.
@@ -21,7 +21,8 @@ def summarise(document: dict[str, Any]) -> list[dict[str, Any]]:
 
     A ratio is taken round by round, between neighbours in time, and then its median; >= 1 of
     `speedup` and `total_speedup` is a gain. over_floor, decode_over_floor, peak_over_floor: against
-    the floor of the same budget. floor_share: the speed-up over the floor's. overhead: the
+    the floor of the same budget. encoder_flops_share: of the unpruned encoder's FLOPs, None where
+    they are not known. floor_share: the speed-up over the floor's. overhead: the
     encoder's extra milliseconds. kv_exact: cache bytes are those that theory gives.
     """
     out = []
@@ -94,8 +95,11 @@ def _row(
         row[name] = spread(values).as_dict() if values else None
     row["kv_exact"] = all(timed["kv_bytes"] == batch * facts["kv_bytes"] for timed in rounds)
     row["flops_share"] = facts["flops"] / whole["facts"]["flops"]
+    theirs_too = whole["facts"].get("encoder_flops")
+    known = facts.get("encoder_flops") is not None and bool(theirs_too)
+    row["encoder_flops_share"] = facts["encoder_flops"] / theirs_too if known else None
     row["kv_share"] = facts["kv_bytes"] / whole["facts"]["kv_bytes"]
-    pruned = entry["name"] not in (UNPRUNED, FLOOR)
+    pruned = entry["name"] not in (UNPRUNED, FLOOR, LIMIT)
     row["break_even"] = break_even(curve, row["ttft"]["median"]) if pruned else None
     return row
 

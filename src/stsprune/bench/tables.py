@@ -9,7 +9,7 @@ from typing import Any
 from stsprune.selection.kernels import describe
 
 from .attention import fastest
-from .contest import FLOOR, UNPRUNED
+from .contest import FLOOR, LIMIT, UNPRUNED
 
 #: Of `selecting.contest`, in the order of the table.
 RATIOS = (
@@ -148,7 +148,8 @@ def _ratios(group: dict[str, Any]) -> Table:
         [
             "speed-up: of the prefill (time to first token) against unpruned, round by round; "
             "answer: the same of a whole answer",
-            "floor: the model given only that many visual tokens, without pruning code",
+            "floor: the model given only that many visual tokens, without pruning code; "
+            "no encoder: and its output at hand already",
             "break-even: pruning to this budget gains on images of more visual tokens",
             *_refused(group),
         ],
@@ -164,6 +165,7 @@ def _milliseconds(group: dict[str, Any]) -> Table:
             "#budget",
             "#selection",
             "#scores",
+            "#encoder",
             "#encoder +",
             "#TTFT",
             "#quartiles",
@@ -182,7 +184,7 @@ def _milliseconds(group: dict[str, Any]) -> Table:
         ],
         [
             "TTFT: encoder, selection and the decoder's prefill; selection, scores and encoder "
-            "are timed again alone"
+            "are timed again alone; encoder +: over the unpruned one's"
         ],
     )
 
@@ -197,6 +199,8 @@ def _sizes(group: dict[str, Any]) -> Table:
             "tokens per layer",
             "#FLOPs",
             "#of unpruned",
+            "#encoder FLOPs",
+            "#of unpruned",
             "#KV cache",
             "#of unpruned",
             "exact",
@@ -208,6 +212,8 @@ def _sizes(group: dict[str, Any]) -> Table:
                 _steps(row["tokens_per_layer"]),
                 f"{group['batch'] * row['flops'] / 1e9:.4g} G",
                 _percent(row["flops_share"]),
+                _flops(row.get("encoder_flops"), group["batch"]),
+                _percent(row["encoder_flops_share"]),
                 _bytes(_median(row["kv_bytes"])),
                 _percent(row["kv_share"]),
                 "yes" if row["kv_exact"] else "NO",
@@ -216,7 +222,8 @@ def _sizes(group: dict[str, Any]) -> Table:
             for row in group["rows"]
         ],
         [
-            "FLOPs: of the decoder's prefill; exact: the cache's bytes are those of the theory",
+            "FLOPs: of the decoder's prefill, and of the encoder without the choice in it",
+            "exact: the cache's bytes are those of the theory",
             "peak memory: the weights and what the prefill adds; a CPU does not tell",
         ],
     )
@@ -266,20 +273,24 @@ def _range(spread: dict[str, float] | None) -> str:
     return "-" if spread is None else f"{spread['low']:.2f}..{spread['high']:.2f}"
 
 
+def _flops(count: int | None, batch: int) -> str:
+    return "-" if count is None else f"{batch * count / 1e9:.4g} G"
+
+
 def _bytes(count: float | None) -> str:
     return "-" if count is None else f"{count / 1e6:.1f} MB"
 
 
 def _even(row: dict[str, Any], tokens: int) -> str:
-    if row["name"] in (UNPRUNED, FLOOR):
+    if row["name"] in (UNPRUNED, FLOOR, LIMIT):
         return ""
     return f"> {tokens}" if row["break_even"] is None else f"{row['break_even']:.0f}"
 
 
 def _parts(row: dict[str, Any]) -> list[str]:
-    if row["name"] in (UNPRUNED, FLOOR):
-        return ["", "", ""]
-    return [_ms(_median(row[part])) for part in ("select", "score", "overhead")]
+    if row["name"] in (UNPRUNED, FLOOR, LIMIT):
+        return ["", "", _ms(_median(row["encoder"])), ""]
+    return [_ms(_median(row[part])) for part in ("select", "score", "encoder", "overhead")]
 
 
 def _steps(layers: list[int]) -> str:

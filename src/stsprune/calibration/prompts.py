@@ -23,9 +23,13 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 class Prompt:
     """A question about pictures.
 
-    images: files, or PIL pictures; video: its frames, in the same way, instead of images;
-    answer: the right one, where it is known; kind: a name by which results are split;
-    where: what errors call it.
+    Attributes:
+        question: In words.
+        images: Files, or PIL pictures.
+        video: Its frames, in the same way, instead of images.
+        answer: The right one, where it is known.
+        kind: A name by which results are split.
+        where: What errors call it.
     """
 
     question: str

@@ -21,9 +21,15 @@ from .measure import Outcome
 class Agreement:
     """Some prompts under one method.
 
-    same: share of equal greedy answers, with its exact 95 % interval low .. high; tokens: share of
-    the unpruned answers' tokens, mean over prompts; kl: mean KL divergence, nats; visual: visual
-    tokens per decoder layer and picture; accuracy: share of right answers, None without labels.
+    Attributes:
+        prompts: How many.
+        same: Share of equal greedy answers.
+        low: Of its exact 95 % interval.
+        high: Of the same.
+        tokens: Share of the unpruned answers' tokens, mean over prompts.
+        kl: Mean KL divergence, nats.
+        visual: Visual tokens per decoder layer and picture.
+        accuracy: Share of right answers, None without labels.
     """
 
     prompts: int
@@ -57,8 +63,12 @@ class Agreement:
 class Point:
     """A method that was measured.
 
-    search: on the half that the search looks at; held_out: on the other half, None where nobody
-    looked; kinds: per kind of prompt, over all that was measured; cost: None where not timed.
+    Attributes:
+        method: With all its settings.
+        search: On the half that the search looks at.
+        held_out: On the other half, None where nobody looked.
+        kinds: Per kind of prompt, over all that was measured.
+        cost: None where not timed.
     """
 
     method: Method
@@ -72,11 +82,18 @@ class Point:
 class Calibration:
     """The result of `stsprune.calibrate`.
 
-    method: the choice, for `stsprune.prune`; chosen: what was measured of it; curve: the choice's
-    line from few tokens to all, the last one prunes nothing; tried: the smallest that held of
-    every other setting (`search`); refuted: steps that held on the search half and not on the
-    other one; unpruned: its cost; accuracy: of the unpruned answers, None without labels; changed:
-    worst first, of `changed_count` over both halves.
+    Attributes:
+        target: Share of answers that must stay.
+        method: The choice, for `stsprune.prune`.
+        chosen: What was measured of it.
+        curve: The choice's line from few tokens to all; the last one prunes nothing.
+        tried: The smallest that held of every other setting (`search`).
+        refuted: Steps that held on the search half and not on the other one.
+        unpruned: Its cost.
+        accuracy: Of the unpruned answers, None without labels.
+        changed: Worst first, of `changed_count` over both halves.
+        changed_count: Answers that changed.
+        recipe: What `save` writes for every command.
     """
 
     target: float

@@ -66,16 +66,31 @@ def calibrate(
     No labels are needed: answers are compared with the unpruned model's own greedy ones. One half
     of the prompts is searched, the other one verifies; a choice that it does not bear out goes up.
 
-    model, processor: of transformers, as `prune` takes them; prompts: at least 40 `Prompt`s or
-    mappings (`images`, `question`, also `answer`, `kind`); method, settings: of which the budget
-    is searched; search: its other settings too; batch: prompts that run together; max_new_tokens:
-    of an answer; seed: of the halves; out: a folder that keeps what is measured, from which the
-    same call goes on; name, data: what the recipe calls model and prompts.
-    begin: called before each part with its name and the number of steps in it; advance: with steps
-    done since the last call.
+    Args:
+        model: Of transformers, as `prune` takes it.
+        processor: The model's own.
+        prompts: At least 40 `Prompt`s or mappings (`images`, `question`, also `answer`, `kind`).
+        target: Share of answers that must stay, in (0, 1].
+        method: Name of the method whose budget is searched.
+        settings: Its other settings.
+        search: Search those too.
+        positions: As for `prune`.
+        batch: Prompts that run together.
+        max_new_tokens: Of an answer.
+        seed: Of the halves.
+        out: A folder that keeps what is measured, from which the same call goes on.
+        name: What the recipe calls the model.
+        data: What the recipe calls the prompts.
+        begin: Called before each part with its name and the number of steps in it.
+        advance: Called with the steps done since the last call.
 
-    Raises InvalidArgumentError, InvalidTypeError and what `prune` raises, before any prompt runs;
-    InvalidArgumentError also where not even a budget of all tokens meets the target.
+    Returns:
+        The method found, the curve of all budgets tried and how the choice did when verified.
+
+    Raises:
+        InvalidArgumentError: Before any prompt runs; also where not even a budget of all tokens
+            meets the target.
+        InvalidTypeError: Before any prompt runs; besides, what `prune` raises.
     """
     target = check_target(target)
     asked = check_prompts(prompts)

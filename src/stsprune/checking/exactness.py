@@ -10,24 +10,18 @@ import torch
 from torch import Tensor
 
 from stsprune.engine import Trace, cache_bytes, prune
+from stsprune.engine.bar import allowed, largest
 from stsprune.engine.by_hand import gathered_logits
 from stsprune.engine.cache import has_keys
-from stsprune.engine.families import family_of
+from stsprune.engine.forced import Prompt
 from stsprune.engine.mixers import scoring_layers
 from stsprune.engine.reference import masked_logits
 from stsprune.engine.unpruned import unpruned
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
 from stsprune.method.base import Method, Plan, layer_average
 
-from .forced import Prompt
 from .result import Finding, PromptCheck
 from .theory import planned_bytes
-
-#: The most that float32 may differ by, as in the tests of every family.
-BAR = 1e-4
-#: How often the unpruned model's own noise a half-precision run may differ by: two runs that round
-#: in other places differ by about the noise, and the largest of many logits varies.
-NOISES = 4.0
 
 ORACLES: dict[str, Callable[..., Tensor]] = {
     "the dropped tokens masked": masked_logits,
@@ -42,17 +36,16 @@ def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
     Raises InvalidArgumentError where the method drops nothing of this prompt, which would prove
     nothing, and UnsupportedModelError where no oracle applies.
     """
-    model = prompt.model
     first, cache = prompt.prefill()
     prefilled = _Prefilled(cache)
     tokens, seen = prompt.answer(first, cache)
     alone = torch.stack([first, *seen], 1)
-    again = unpruned(model, prompt.inputs, Trace(), tokens).logits()
+    again = unpruned(prompt.model, prompt.inputs, Trace(), tokens, family=prompt.family).logits()
     noise = largest(alone, again)
     bar = allowed(alone, noise)
 
     got, trace, size = _pruned(prompt, method, tokens)
-    decoder = family_of(model).decoder(model)
+    decoder = prompt.family.decoder(prompt.model)
     depth, scoring = len(decoder.layers), scoring_layers(decoder)
     kept = tuple(
         layer_average([(s.layer, len(s.kept)) for s in image.stages], image.tokens, depth)
@@ -84,20 +77,6 @@ def compare(prompt: Prompt, method: Method) -> tuple[PromptCheck, Tensor]:
     return found, tokens
 
 
-def allowed(logits: Tensor, noise: float) -> float:
-    """The bar for logits of a dtype; one rounding step of the largest where there is no noise."""
-    if logits.dtype in (torch.float32, torch.float64):
-        return BAR
-    step = float(logits[logits.isfinite()].abs().max()) * torch.finfo(logits.dtype).eps
-    return max(BAR, NOISES * max(noise, step))
-
-
-def largest(tensor: Tensor, other: Tensor) -> float:
-    """The largest difference; equal infinities (words that a model never says) are none."""
-    tensor, other = tensor.float(), other.float().to(tensor.device)
-    return float((tensor - other).abs().masked_fill(tensor == other, 0).max())
-
-
 def with_shared_bar(found: list[PromptCheck]) -> tuple[PromptCheck, ...]:
     """The noisiest prompt sets the bar for all: noise is the model's, a prompt is one sample."""
     bar = max(finding.bar for prompt in found for finding in prompt.findings)
@@ -125,7 +104,7 @@ class _Layer:
 
 
 def _pruned(prompt: Prompt, method: Method, tokens: Tensor) -> tuple[Tensor, Trace, int]:
-    with prune(prompt.model, method) as trace:
+    with prune(prompt.model, method, family=prompt.family) as trace:
         first, cache = prompt.prefill()
         size = cache_bytes(cache)
         logits = torch.stack([first, *prompt.decode(tokens, cache)], 1)
@@ -135,11 +114,11 @@ def _pruned(prompt: Prompt, method: Method, tokens: Tensor) -> tuple[Tensor, Tra
 def _asked(
     name: str, got: Tensor, bar: float, prompt: Prompt, trace: Trace, tokens: Tensor
 ) -> Finding:
-    attention = family_of(prompt.model).decoder(prompt.model).config._attn_implementation
+    attention = prompt.family.decoder(prompt.model).config._attn_implementation
     if ORACLES[name] is masked_logits and "flash" in attention:
         return Finding(name, None, bar, f"{attention} takes no mask of its own")
     try:
-        wanted = ORACLES[name](prompt.model, prompt.inputs, trace, tokens)
+        wanted = ORACLES[name](prompt.model, prompt.inputs, trace, tokens, family=prompt.family)
     except (UnsupportedModelError, UnsupportedModeError) as error:
         return Finding(name, None, bar, str(error))
     return Finding(name, largest(got, wanted), bar)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from stsprune.bench.timing import clock, spread
 from stsprune.engine import prune
+from stsprune.engine.forced import Prompt
 from stsprune.method.base import Method
 
-from .forced import Prompt
 from .result import Pace
 
 
@@ -44,7 +44,7 @@ def _timed(
 ) -> tuple[bool, float, float]:
     """(pruned, milliseconds to the first token, milliseconds per further token)."""
     device, out = str(prompt.model.device), list[Any]()
-    with prune(prompt.model, method) if pruned else nullcontext():
+    with prune(prompt.model, method, family=prompt.family) if pruned else nullcontext():
         first = clock(lambda: out.append(prompt.prefill()), device)
         _, cache = out.pop()
         rest = clock(lambda: prompt.decode(tokens, cache), device)

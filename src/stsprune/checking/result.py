@@ -13,8 +13,11 @@ from stsprune.bench.timing import Times
 class Finding:
     """One comparison of logits after the prompt and after every forced token.
 
-    name: what the pruned run is compared with; difference: the largest of any logit, None where
-    the comparison does not apply; bar: the most that is allowed; why: it does not apply because.
+    Attributes:
+        name: What the pruned run is compared with.
+        difference: The largest of any logit, None where the comparison does not apply.
+        bar: The most that is allowed.
+        why: It does not apply because.
     """
 
     name: str
@@ -32,10 +35,15 @@ class Finding:
 class PromptCheck:
     """One prompt (or one padded batch).
 
-    tokens: text and visual, of the longest row; visual_tokens: of each image; kept: of each image,
-    the average per decoder layer; noise: the largest logit difference of the unpruned model to
-    itself, cached against not; findings: oracles, then budget 1.0; bytes of the KV cache behind
-    the prompt: unpruned, pruned and what the method's plan says.
+    Attributes:
+        tokens: Text and visual, of the longest row.
+        visual_tokens: Of each image.
+        kept: Of each image, the average per decoder layer.
+        noise: The largest logit difference of the unpruned model to itself, cached against not.
+        findings: Oracles, then budget 1.0.
+        unpruned_bytes: Of the KV cache behind the prompt.
+        pruned_bytes: The same, pruned.
+        theory_bytes: What the method's plan says.
     """
 
     tokens: int
@@ -85,8 +93,13 @@ class Setting:
 class Check:
     """What `stsprune.check` returns.
 
-    steps: forced tokens behind each prompt; first_token: whole prefill, image encoder and selection
-    included; per_token: of the decode steps; machine: device and versions.
+    Attributes:
+        setting: Model, dtype, device and method.
+        steps: Forced tokens behind each prompt.
+        prompts: What was found of each.
+        first_token: Whole prefill, image encoder and selection included.
+        per_token: Of the decode steps.
+        machine: Device and versions.
     """
 
     setting: Setting

@@ -8,44 +8,9 @@ import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stsprune.chat import image_question, lacks_first_token, write_prompt
-from stsprune.errors import InvalidArgumentError
-from stsprune.words import unknown_words
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
-
-
-def check_text(question: str) -> None:
-    """Raises InvalidArgumentError for an empty question."""
-    if not question.strip():
-        raise InvalidArgumentError("question must not be empty")
-
-
-def check_words(processor: Any, question: str) -> None:
-    """Raises InvalidArgumentError for words that the model's tokenizer has no token for."""
-    marker = getattr(processor, "image_token", None)
-    if marker and marker in question:
-        raise InvalidArgumentError(f"question must not contain the image marker {marker!r}")
-    unknown = unknown_words(processor.tokenizer, question)
-    if unknown:
-        words = ", ".join(repr(word) for word in unknown)
-        raise InvalidArgumentError(f"question holds words that the model does not know: {words}")
-
-
-def build_inputs(model: Any, processor: Any, image: Image.Image, question: str) -> Any:
-    """One image and one question in the model's chat format, on its device."""
-    prompt = write_prompt(processor, image_question(question))
-    inputs = processor(
-        images=[image],
-        text=[prompt],
-        return_tensors="pt",
-        add_special_tokens=lacks_first_token(processor, prompt),
-    )
-    return inputs.to(model.device, dtype=model.dtype)
+from stsprune.question import build_inputs, seen_pixels
 
 
 @dataclass(frozen=True)
@@ -90,8 +55,11 @@ def run(
     max_new_tokens: int = 64,
     repeats: int = 1,
     positions: str = "original",
+    family: str | None = None,
 ) -> Answered:
     """Answer greedily, pruned by `method` (None: unpruned); prefill is timed `repeats` times.
+
+    family: as for `stsprune.prune`.
 
     Raises what `stsprune.prune` raises, also for an unpruned run of a model it does not know.
     """
@@ -103,16 +71,20 @@ def run(
     from stsprune.engine.families import family_of
     from stsprune.method.base import layer_average
 
-    family = family_of(model)
+    adapter = family_of(model, family)
     inputs = build_inputs(model, processor, image, question)
-    marks = [inputs["input_ids"] == token for token in family.token_ids(model).values()]
+    marks = [inputs["input_ids"] == token for token in adapter.token_ids(model).values()]
     total = int(sum(mark.sum() for mark in marks))
     layers: int = model.config.get_text_config().num_hidden_layers
     context: AbstractContextManager[Any] = (
-        nullcontext() if method is None else stsprune.prune(model, method, positions=positions)
+        nullcontext()
+        if method is None
+        else stsprune.prune(model, method, positions=positions, family=family)
     )
     with torch.inference_mode(), context as trace:
         times, cache = [], None
+        if family is not None:
+            model(**inputs)  # an adapter's trial is not part of a prefill's time
         for _ in range(repeats):
             start = _now(model)
             cache = getattr(model(**inputs, use_cache=True, logits_to_keep=1), CACHE)
@@ -158,7 +130,7 @@ def save_run(
     """Write the panels of a run; an unpruned run shows the picture alone."""
     from stsprune.viz import save_stages
 
-    pixels = _seen(build_inputs(model, processor, image, question), processor, image)
+    pixels = seen_pixels(build_inputs(model, processor, image, question), processor, image)
     stages = [(f"stage {i}: {s.name}", s.shown) for i, s in enumerate(run.stages, 1)]
     cost = f"{run.visual_tokens:.0f} of {run.of} visual tokens per layer"
     save_stages(
@@ -169,20 +141,3 @@ def save_run(
         title=question,
         subtitle=f"answer: {run.answer}  ·  {cost}{note}",
     )
-
-
-def _seen(inputs: Any, processor: Any, image: Any) -> np.ndarray:
-    """The picture as the model saw it (resized and cropped): uint8 [H, W, 3].
-
-    The picture itself where the model is given tiles or patches, which cover all of it.
-    """
-    import numpy as np
-    import torch
-
-    settings, pixels = processor.image_processor, inputs["pixel_values"]
-    if pixels.ndim != 4 or pixels.shape[0] != 1 or pixels.shape[1] != 3:
-        return np.asarray(image.convert("RGB"))
-    pixels = pixels[0].float().cpu()
-    mean, std = (torch.tensor(v)[:, None, None] for v in (settings.image_mean, settings.image_std))
-    levels = ((pixels * std + mean) * 255).round().clamp(0, 255).byte()
-    return levels.permute(1, 2, 0).numpy()

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from stsprune.errors import StsPruneError
 
-from . import ask, bench, calibrate, check, demo, eval, export, methods, models, tune
+from . import ask, bench, calibrate, check, demo, eval, explore, export, methods, models, tune
 from .terminal import one_line
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -43,6 +43,7 @@ app.command("eval")(eval.evaluate)
 app.command()(tune.tune)
 app.command()(bench.bench)
 app.command()(calibrate.calibrate)
+app.command()(explore.explore)
 app.command()(methods.methods)
 app.command()(models.models)
 app.command()(export.export)

@@ -77,6 +77,15 @@ def check_attention(name: str | None) -> None:
         raise InvalidArgumentError(f"attention must be one of {allowed}, got {name!r}")
 
 
+def check_family(name: str | None) -> None:
+    """None = found by the model's class. Raises InvalidArgumentError for an unknown name."""
+    if name is None:
+        return
+    from stsprune.engine.families import check_name
+
+    check_name(name)
+
+
 def check_device(name: str | None) -> None:
     """A device that is there; None = the GPU if there is one. Raises InvalidArgumentError."""
     import torch

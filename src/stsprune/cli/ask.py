@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .answer import check_text, check_words, save_run
-from .arguments import pick_method, pick_recipe
+from stsprune.question import check_text, check_words
+
+from .answer import save_run
+from .arguments import check_family, pick_method, pick_recipe
 from .terminal import print_json, quiet_transformers, short_bytes
 
 
@@ -17,7 +19,7 @@ def ask(
     image: Annotated[str, typer.Argument(help="A PNG, JPEG, WEBP, GIF, BMP or TIFF file.")],
     question: Annotated[str, typer.Argument(help="What to ask, in quotes.")],
     model: Annotated[
-        str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
+        str, typer.Option(help='"embedded", "embedded-large", a folder, or a hub id.')
     ] = "embedded",
     method: Annotated[
         str, typer.Option(help='See `stsprune methods`; "none" keeps every token.')
@@ -32,6 +34,9 @@ def ask(
     any_model: Annotated[
         bool, typer.Option("--any-model", help="Take a recipe of another model.")
     ] = False,
+    family: Annotated[
+        str | None, typer.Option(help='For a model that is not listed: "generic", or a family.')
+    ] = None,
     show: Annotated[
         str | None, typer.Option(help="Write a picture of what each stage kept.")
     ] = None,
@@ -46,6 +51,7 @@ def ask(
     from stsprune.viz import check_target
 
     tokens = read_budget(budget)
+    check_family(family)
     found = pick_recipe(recipe, given, "method", "budget")
     if show is not None:
         check_target(show)
@@ -71,6 +77,7 @@ def ask(
         pruner,
         max_new_tokens=max_new_tokens,
         positions="original" if found is None else found.positions,
+        family=family,
     )
     if show is not None:
         save_run(show, vlm, processor, picture, question, result)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .answer import build_inputs, check_text, check_words
-from .arguments import check_attention, check_device, check_dtype, pick_recipe
+from stsprune.question import build_inputs, check_text, check_words
+
+from .arguments import check_attention, check_device, check_dtype, check_family, pick_recipe
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ QUESTION = "what is the background?"
 def check(
     given: typer.Context,
     model: Annotated[
-        str, typer.Option(help='"embedded", a folder, or a hub id (safetensors only).')
+        str, typer.Option(help='"embedded", "embedded-large", a folder, or a hub id.')
     ] = "embedded",
     image: Annotated[
         list[str] | None,
@@ -36,6 +37,9 @@ def check(
         str,
         typer.Option(help="Visual tokens per decoder layer on average: 64, or a fraction: 0.25."),
     ] = "0.25",
+    family: Annotated[
+        str | None, typer.Option(help='For a model that is not listed: "generic", or a family.')
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A recipe.json of `stsprune calibrate`: method and budget.")
     ] = None,
@@ -80,6 +84,7 @@ def check(
             )
     if question is not None:
         check_text(question)
+    check_family(family)
     check_dtype(dtype)
     check_attention(attention)
     check_device(device)
@@ -102,7 +107,9 @@ def check(
         ]
         with answering() as bar:
             bar.start("checking", len(inputs) + ROUNDS)
-            found = stsprune.check(vlm, inputs, pruner, rounds=ROUNDS, advance=bar.advance)
+            found = stsprune.check(
+                vlm, inputs, pruner, rounds=ROUNDS, family=family, advance=bar.advance
+            )
     except torch.OutOfMemoryError as error:
         raise InvalidArgumentError(
             f"model must fit the device, {model!r} does not ({str(error).splitlines()[0]}): "

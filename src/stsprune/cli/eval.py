@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 def evaluate(
     given: typer.Context,
+    benchmark: Annotated[str, typer.Option(help="sceneqa or sceneqa2.")] = "sceneqa",
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
-    scenes: Annotated[int, typer.Option(min=1, help="Pictures, eight questions each.")] = 300,
+    scenes: Annotated[int, typer.Option(min=1, help="Pictures, 8 to 12 questions each.")] = 300,
     method: Annotated[str, typer.Option(help="Names, with commas, or all.")] = "all",
-    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "48,32,16,8",
+    budget: Annotated[
+        str, typer.Option(help="Tokens or fractions, with commas; by default the benchmark's own.")
+    ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of methods with a seed.")] = 3,
     positions: Annotated[str, typer.Option(help="original or compact.")] = "original",
     settings: Annotated[str, typer.Option(help="tuned (on validation) or default.")] = "tuned",
@@ -39,11 +42,12 @@ def evaluate(
     ] = Path("stsprune-eval"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare methods on SceneQA with the embedded model; writes tables, plots and a report."""
+    """Compare methods on SceneQA with an embedded model; writes tables, plots and a report."""
     from stsprune.atomic import write_json, write_text
     from stsprune.embedded import load_embedded
     from stsprune.engine.prune import POSITIONS
     from stsprune.errors import InvalidArgumentError
+    from stsprune.evaluation.benchmarks import find_benchmark
     from stsprune.evaluation.gallery import gallery
     from stsprune.evaluation.jobs import make_jobs, tuned_settings
     from stsprune.evaluation.runner import Setup, missing, model_shape, open_folder, run
@@ -54,6 +58,7 @@ def evaluate(
     from .arguments import check_fixed, is_ablation, pick_names, pick_recipe, token_budgets
     from .terminal import answering
 
+    asked = find_benchmark(benchmark)
     for name, value, allowed in (
         ("split", split, ("validation", "test")),
         ("settings", settings, ("tuned", "default")),
@@ -66,18 +71,19 @@ def evaluate(
         check_fixed(found, "eval compares methods at equal ones")
     quiet_transformers()
     names = pick_names(method)
-    shape = model_shape()
+    shape = model_shape(benchmark)
+    budget = budget or asked.budgets
     budgets = token_budgets(budget, shape[0])
-    chosen = tuned_settings() if settings == "tuned" else {}
+    chosen = tuned_settings(benchmark) if settings == "tuned" else {}
     if found is not None:
         if not any_model:
-            found.check_model(load_embedded()[0])
+            found.check_model(load_embedded(asked.size)[0])
         names = list(dict.fromkeys([*names, found.method_name]))
         budgets = [kept_tokens(found.method.budget, shape[0])]
         chosen = {**chosen, found.method_name: found.settings()}
         positions = found.positions
     jobs, refused = make_jobs(names, budgets, *shape, seeds, chosen)
-    setup = Setup(split, scenes, positions)
+    setup = Setup(split, scenes, positions, benchmark=benchmark)
     open_folder(out, setup)
     todo = missing(out, setup, jobs)
     with answering() as bar:
@@ -86,7 +92,8 @@ def evaluate(
         run(out, setup, jobs, processes, bar.advance)
     document = summarise(out, setup, jobs, refused, shape)
     document["command"] = (
-        f"stsprune eval --split {split} --scenes {scenes} --method {method} --budget {budget} "
+        f"stsprune eval --benchmark {benchmark} --split {split} --scenes {scenes} "
+        f"--method {method} --budget {budget} "
         f"--seeds {seeds} --positions {positions} --settings {settings}"
     )
     if found is not None:
@@ -142,6 +149,13 @@ def _print(document: dict[str, Any]) -> None:
             *([*_name(row), *_percents(row["accuracy"], families)] for row in rows),
         ],
     )
+    worst = min(document["without"], key=lambda cell: cell["lead"], default=None)
+    if worst is not None:
+        without = f"without {worst['without']!r}" if worst["without"] else "over all families"
+        typer.echo(
+            f"STS against the best other method, any one family left out: at worst "
+            f"{100 * worst['lead']:+.1f} points, at {worst['budget']} {without} ({worst['best']})"
+        )
     for cell in document["refused"]:
         typer.echo(f"{cell['name']} at {cell['budget']}: {cell['reason']}")
 

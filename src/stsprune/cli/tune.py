@@ -12,9 +12,10 @@ from .terminal import print_table, quiet_transformers
 
 def tune(
     out: Annotated[Path, typer.Option(help="Folder of the run; resumed when it exists.")],
+    benchmark: Annotated[str, typer.Option(help="sceneqa or sceneqa2.")] = "sceneqa",
     method: Annotated[str, typer.Option(help="Names, with commas, or all.")] = "all",
-    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "32,16",
-    scenes: Annotated[int, typer.Option(min=1, help="Pictures, eight questions each.")] = 100,
+    budget: Annotated[str, typer.Option(help="Tokens or fractions, with commas.")] = "",
+    scenes: Annotated[int, typer.Option(min=1, help="Pictures, 8 to 12 questions each.")] = 100,
     processes: Annotated[int, typer.Option(min=1, help="Processes at work.")] = 2,
 ) -> None:
     """Search every method's settings on SceneQA's validation split, all in the same way."""
@@ -29,10 +30,10 @@ def tune(
 
     quiet_transformers()
     names = list(methods()) if method == "all" else method.split(",")
-    shape = model_shape()
-    budgets = token_budgets(budget, shape[0])
+    shape = model_shape(benchmark)
+    budgets = token_budgets(budget or ("32,16" if benchmark == "sceneqa" else "64,32"), shape[0])
     make_jobs(names, budgets, *shape)  # bad input shows before any work is done
-    setup = Setup("validation", scenes, figures=False)
+    setup = Setup("validation", scenes, figures=False, benchmark=benchmark)
     open_folder(out, setup)
     with answering() as bar:
 

@@ -32,11 +32,18 @@ def load_embedded(
 ) -> tuple[Any, Any]:
     """An embedded VLM and its processor, from the package's own files: no network.
 
-    Returns a stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
-    size: "small" sees 144 visual tokens and knows SceneQA, "large" sees 576 and knows SceneQA 2;
-    device: any torch device; dtype: a torch dtype, by default float32 (stored in float16).
-    Raises InvalidArgumentError for another size and MissingWeightsError where the package was
-    built without its weights.
+    Args:
+        size: "small" sees 144 visual tokens and knows SceneQA; "large" sees 576 and knows
+            SceneQA 2.
+        device: Any torch device.
+        dtype: A torch dtype, by default float32 (stored in float16).
+
+    Returns:
+        A stock `LlavaForConditionalGeneration` in eval mode and a stock `LlavaProcessor`.
+
+    Raises:
+        InvalidArgumentError: Another size.
+        MissingWeightsError: The package was built without its weights.
     """
     import torch
     from transformers import LlavaForConditionalGeneration, LlavaProcessor

@@ -2,6 +2,18 @@
 
 from .cache import PrunedCache, cache_bytes
 from .prune import prune
+from .register import register_family
 from .trace import ImageTrace, Stage, Trace
+from .visual import Plane, Visual
 
-__all__ = ["ImageTrace", "PrunedCache", "Stage", "Trace", "cache_bytes", "prune"]
+__all__ = [
+    "ImageTrace",
+    "Plane",
+    "PrunedCache",
+    "Stage",
+    "Trace",
+    "Visual",
+    "cache_bytes",
+    "prune",
+    "register_family",
+]

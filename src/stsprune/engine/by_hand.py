@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 
-from .families import family_of
+from .families import Family, family_of
 from .trace import Trace
 from .unpruned import Unpruned, scans, unmasked, unpruned
 
@@ -30,6 +30,8 @@ def gathered_logits(
     trace: Trace,
     continuation: Tensor,
     questions: Sequence[tuple[int | Tensor, Trace]] = (),
+    *,
+    family: str | Family | None = None,
 ) -> Tensor:
     """Logits after the prompt and after each forced token: [B, 1 + steps, vocabulary].
 
@@ -39,8 +41,8 @@ def gathered_logits(
     (Gemma 4 E2B and E4B) or whose hidden states are not [B, T, Dim], UnsupportedModeError for
     questions where a layer takes no 4-D mask (scans, FlashAttention).
     """
-    decoder = family_of(model).decoder(model)
-    sequence = unpruned(model, inputs, trace, continuation, questions)
+    decoder = family_of(model, family).decoder(model)
+    sequence = unpruned(model, inputs, trace, continuation, questions, family)
     for number, layer in enumerate(sequence.layers):
         if getattr(getattr(layer, "self_attn", None), "is_kv_shared_layer", False):
             raise UnsupportedModelError(
@@ -107,7 +109,9 @@ def _run(sequence: Unpruned, calls: Sequence[_Call]) -> Tensor:
     """[B, W, Dim] behind the last layer; columns that it does not hold mean nothing."""
     states = torch.zeros_like(calls[0].added)
     for number, (layer, call) in enumerate(zip(sequence.layers, calls, strict=True)):
-        states = sequence.merged(states.to(call.added) + call.added, number)
+        states = states.to(call.added) + call.added
+        if number > 0:  # the decoder's own input is merged already
+            states = sequence.merged(states, number)
         held = sequence.held(number)
         seen = sequence.visible(number) if sequence.veils else None
         for row in range(len(states)):

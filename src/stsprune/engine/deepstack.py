@@ -1,4 +1,4 @@
-"""Deepstack (arXiv 2406.04334): visual features that the first decoder layers add (Qwen3-VL).
+"""Deepstack (arXiv 2406.04334): visual features that some decoder layers add (Qwen3-VL).
 
 The decoder adds them at the places of all visual tokens. Pruned sequences have other places, so
 the engine takes the addition over: same rows, same layers, before anything is gathered.
@@ -6,6 +6,7 @@ the engine takes the addition over: same rows, same layers, before anything is g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,15 +16,21 @@ from stsprune.errors import UnsupportedModelError
 
 
 class Deepstack:
-    """visual bool [B, T] marks the visual tokens; embeds: per layer [V, Dim], in their order."""
+    """visual bool [B, T] marks the visual tokens; before: layer -> [V, Dim] in their order, what is
+    added to the layer's input; empty: whether nothing else of an image enters the decoder.
+    """
 
-    def __init__(self, visual: Tensor, embeds: list[Tensor]) -> None:
-        self.visual, self.embeds = visual, embeds
+    def __init__(self, visual: Tensor, before: Mapping[int, Tensor], empty: bool) -> None:
+        self.visual, self.before, self.empty = visual, before, empty
         self.rank = visual.flatten().long().cumsum(0).view_as(visual) - 1
 
     @classmethod
     def taken_from(cls, kwargs: dict[str, Any], depth: int) -> Deepstack | None:
         """Remove it from the decoder's keyword arguments. Raises UnsupportedModelError."""
+        if kwargs.get("deepstack_features") is not None:  # Granite 4 Vision: of any layers
+            before, mask = kwargs["deepstack_features"], kwargs["vision_mask"]
+            kwargs["deepstack_features"] = kwargs["vision_mask"] = None
+            return cls(mask[..., 0], before, empty=True)
         embeds = kwargs.get("deepstack_visual_embeds")
         if embeds is None:
             return None
@@ -35,13 +42,22 @@ class Deepstack:
         visual = kwargs.pop("visual_pos_masks")
         kwargs["deepstack_visual_embeds"] = None
         kwargs["visual_pos_masks"] = None
-        return cls(visual, list(embeds))
+        # The decoder adds them behind its first layers.
+        return cls(visual, dict(enumerate(embeds, 1)), empty=False)
+
+    def seen(self, embeds: Tensor) -> Tensor:
+        """What tells the images' tokens apart at the decoder's entry: [B, T, Dim], as `embeds`."""
+        if not self.empty:
+            return embeds
+        columns = torch.arange(embeds.shape[1], device=embeds.device).expand(len(embeds), -1)
+        return self.add(min(self.before), embeds, columns)
 
     def add(self, layer: int, hidden: Tensor, columns: Tensor) -> Tensor:
-        """Hidden states [B, S, Dim] behind `layer`, whose columns [B, S] they are."""
-        if layer >= len(self.embeds):
+        """The input [B, S, Dim] of `layer`, whose columns [B, S] were gathered behind the last."""
+        features = self.before.get(layer)
+        if features is None:
             return hidden
         rank = self.rank.gather(1, columns).clamp_min(0).to(hidden.device)
         marked = self.visual.gather(1, columns).to(hidden.device)
-        extra = self.embeds[layer].to(hidden.device, hidden.dtype)[rank]
+        extra = features.to(hidden.device, hidden.dtype)[rank]
         return hidden + torch.where(marked[..., None], extra, extra.new_zeros(()))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,37 +19,45 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 from stsprune.method.base import EncoderView, Method
-from stsprune.selection.upload import upload
 
-from .capture import Capture
 from .families import Family
 from .layout import Bucket, Layout
+from .towers import Encoded, TowerStage, TowerView, check_call, tower_of
+from .towers.images import by_token, kept_tokens, pictures_of
 
 NOTE = "stsprune_note"
+#: What a note holds per picture.
+_PER_PICTURE = {"encoded": ("grids", "kept"), "viewed": ("grids", "received", "keys")}
 
 
 class Encoding:
     """Wraps get_image_features and get_video_features of the inner model."""
 
-    def __init__(self, model: Any, family: Family, method: Method) -> None:
-        self.model, self.family, self.method = model, family, method
+    def __init__(
+        self, model: Any, family: Family, method: Method, tower: TowerStage | None = None
+    ) -> None:
+        self.model, self.family, self.method, self.tower = model, family, method, tower
         self.inner = family.inner(model)
-        self.latest: dict[str, Any] = {}
-        self.source = None
+        self.latest: dict[str, dict[str, Any]] = {}
+        self.within = False  # a wrapped call: Qwen3-VL's videos go through get_image_features
+        self.source: TowerView | None = None
         if "encoder" in method.needs:
-            self.source = family.encoder(model)
-            if self.source is None:
+            try:
+                self.source = TowerView(tower_of(model))
+            except UnsupportedModelError as error:
                 raise UnsupportedModelError(
                     f"method {type(method).__name__} reads the vision encoder's attention, which "
                     f"is not available for {family.name}"
-                )
+                ) from error
 
     def install(self, undo: ExitStack) -> None:
         """Put the wrappers on; `undo` takes them off."""
         for modality in self.family.modalities:
             name = f"get_{modality}_features"
+            if not hasattr(self.inner, name):
+                continue  # then generate() cannot encode ahead either
             before = self.inner.__dict__.get(name)
-            self.inner.__dict__[name] = self._noting(getattr(self.inner, name))
+            self.inner.__dict__[name] = self._noting(modality, getattr(self.inner, name))
             if before is None:
                 undo.callback(self.inner.__dict__.pop, name)
             else:
@@ -75,54 +85,88 @@ class Encoding:
         """
         if self.source is None:
             return None
-        out = (arguments.get("mm_encoder_outputs") or {}).get("image")
-        note = getattr(out, NOTE, {}) if out is not None else self.latest
-        if "received" not in note:
-            raise UnsupportedModeError(
-                f"method {type(self.method).__name__} reads the encoder's attention: "
-                "mm_encoder_outputs must be made inside `prune`"
-            )
-        sources = layout.sources(len(note["received"]))
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        from_cls = False
+        for modality, note in self._notes(arguments, layout).items():
+            viewed = note.get("viewed")
+            if viewed is None:
+                raise UnsupportedModeError(
+                    f"method {type(self.method).__name__} reads the encoder's attention: "
+                    "mm_encoder_outputs must be made inside `prune`"
+                )
+            from_cls = viewed.from_cls
+            for image, numbers in pictures_of(layout, modality, viewed.grids).items():
+                visual = layout.visuals[image]
+                found[image] = (
+                    by_token(visual, [viewed.received[number] for number in numbers]),
+                    by_token(visual, [viewed.keys[number] for number in numbers]),
+                )
 
         def view(bucket: Bucket) -> EncoderView:
-            index = upload([sources[i] for i in bucket.images], note["keys"].device)
-            return EncoderView(note["received"][index], note["keys"][index], note["from_cls"])
+            received, keys = zip(*(found[image] for image in bucket.images), strict=True)
+            return EncoderView(torch.stack(received), torch.stack(keys), from_cls)
 
         return view
 
-    def _noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _notes(self, arguments: dict[str, Any], layout: Layout) -> dict[str, dict[str, Any]]:
+        """Modality of the layout -> what was noted when its features were made."""
+        given = arguments.get("mm_encoder_outputs") or {}
+        notes: dict[str, dict[str, Any]] = {}
+        for modality in dict.fromkeys("video" if v.video else "image" for v in layout.visuals):
+            out = given.get(modality)
+            latest = self.latest.get(modality, {})
+            notes[modality] = getattr(out, NOTE, {}) if out is not None else latest
+        return notes
+
+    def left(self, arguments: dict[str, Any], layout: Layout) -> dict[int, Tensor]:
+        """Image of the layout -> int64 [K]: its visual tokens that left the encoder, where a stage
+        inside it drops any.
+
+        Raises UnsupportedModeError for features that were made with another stage.
+        """
+        left: dict[int, Tensor] = {}
+        for modality, note in self._notes(arguments, layout).items():
+            if note.get("stage") != self.method.encoder:
+                raise UnsupportedModeError(
+                    f"mm_encoder_outputs must be made inside this `prune`: the {modality} features "
+                    f"were made with encoder={note.get('stage')!r}, the method has "
+                    f"encoder={self.method.encoder!r}"
+                )
+            if self.tower is None:
+                continue
+            encoded: Encoded = note["encoded"]
+            for image, numbers in pictures_of(layout, modality, encoded.grids).items():
+                kept = [encoded.kept[number] for number in numbers]
+                counts = [math.prod(encoded.grids[number]) for number in numbers]
+                left[image] = kept_tokens(layout.visuals[image], kept, counts)
+        return left
+
+    def _noting(self, modality: str, original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)
 
         @functools.wraps(original)
         def encode(*args: Any, **kwargs: Any) -> Any:
+            if self.within:
+                return original(*args, **kwargs)
             bound = signature.bind_partial(*args, **kwargs).arguments
-            note: dict[str, Any] = shapes_only(bound | bound.pop("kwargs", {}))
+            named = bound | bound.pop("kwargs", {})
+            note: dict[str, Any] = shapes_only(named)
             with ExitStack() as undo:
+                self.within = True
+                undo.callback(setattr, self, "within", False)
                 if self.source is not None:
-                    capture = Capture([self.source.attention], self._reader(note))
-                    undo.callback(capture.close)
-                    capture.arm(0)
+                    note["viewed"] = self.source.install(undo, modality, named)
+                if self.tower is not None:
+                    check_call(self.model, named)
+                    note["stage"] = self.method.encoder
+                    note["encoded"] = self.tower.install(undo, modality, named)
                 out = original(*args, **kwargs)
-            self.latest = note
+            self.latest[modality] = note
             if not isinstance(out, tuple):
                 setattr(out, NOTE, note)
             return out
 
         return encode
-
-    def _reader(self, note: dict[str, Any]) -> Callable[..., None]:
-        source = self.source
-        assert source is not None
-
-        def read(number: int, queries: Tensor, keys: Tensor, scale: float) -> None:
-            first = int(source.cls)
-            asked = queries[:, :, :1] if source.cls else queries
-            shares = (asked.float() @ keys.float().transpose(-1, -2) * scale).softmax(-1)
-            note["received"] = shares.mean((1, 2))[:, first:]
-            note["keys"] = keys[:, :, first:].transpose(1, 2).flatten(2)
-            note["from_cls"] = source.cls
-
-        return read
 
 
 def take_images(encoded: Any, index: list[int]) -> Any:
@@ -133,9 +177,17 @@ def take_images(encoded: Any, index: list[int]) -> Any:
     """
     out = type(encoded)(pooler_output=[encoded.pooler_output[i] for i in index])
     note = getattr(encoded, NOTE, {})
-    rows = {name: note[name][index] for name in ("received", "keys") if name in note}
+    rows = {
+        name: replace(note[name], **_picked(note[name], parts, index))
+        for name, parts in _PER_PICTURE.items()
+        if name in note
+    }
     setattr(out, NOTE, note | rows)
     return out
+
+
+def _picked(note: Any, parts: tuple[str, ...], index: list[int]) -> dict[str, Any]:
+    return {part: [getattr(note, part)[i] for i in index] for part in parts}
 
 
 def shapes_only(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .passes import CacheHome, Decode, Pass, Prefill, Prompt, Requery
 from .plans import Settings, expected_gain, plan_images, plan_late, row_lengths
 from .sharing import lenders
 from .stages import Reading
+from .towers import TowerStage, tower_of
 from .trace import Trace
 
 
@@ -52,8 +53,8 @@ class Hooks:
         self.warn_no_gain = warn_no_gain
         self.inner, self.decoder = family.inner(model), family.decoder(model)
         self.depth = len(self.decoder.layers)
-        self.encoding = Encoding(model, family, settings.method)
         self.scoring = scoring_layers(self.decoder)
+        self.encoding = Encoding(model, family, settings.method, self._tower())
         # A decoder whose last layers borrow keys gives them the last tokens only: not here.
         self.forced = {"logits_to_keep": 0} if lenders(self.decoder) else {}
         self.capture = Capture(attentions(self.decoder), self._read)
@@ -63,6 +64,22 @@ class Hooks:
         self.caches: weakref.WeakSet[PrunedCache] = weakref.WeakSet()
         self.call: _Call | None = None
         self.current: Pass | None = None
+        self.asleep = False  # a trial runs the model as if nothing were installed
+
+    def _tower(self) -> TowerStage | None:
+        """The stage inside the encoder. Raises UnsupportedModelError, InvalidArgumentError."""
+        method = self.settings.method
+        if method.encoder is None:
+            return None
+
+        def plan(tokens: int) -> Plan:
+            return method.plan_on(tokens, self.depth, self.scoring)
+
+        stage = TowerStage(tower_of(self.model), method.encoder, plan)
+        tokens = self.family.tokens(self.model)
+        if tokens is not None:
+            stage.keep(tokens)
+        return stage
 
     def install(self, undo: ExitStack) -> None:
         """Hook everything; `undo` takes it all back, also half-way through."""
@@ -107,6 +124,8 @@ class Hooks:
         """Before the inner model: does this call bring images, and where?"""
         self.call = self.current = None
         self.capture.close()
+        if self.asleep:
+            return
         arguments = self._arguments(args, kwargs)
         check_inputs(arguments)
         ids = arguments.get("input_ids")
@@ -144,6 +163,8 @@ class Hooks:
         """Before the text model: begin the pass that this call is."""
         cache, call = cache_of(kwargs), self.call
         self.call = None
+        if self.asleep:
+            return None
         if call is not None and call.layout is not None:
             return args, self._begin(call, call.layout, cache, kwargs | self.forced)
         if not isinstance(cache, PrunedCache):
@@ -170,21 +191,25 @@ class Hooks:
             cache.home = CacheHome(self.inner, self.decoder)
             self.caches.add(cache)
         try:
+            deepstack = Deepstack.taken_from(kwargs, self.depth)
+            features = embeds if deepstack is None else deepstack.seen(embeds)
             plans = call.plans
             if plans is None:
-                layout, plans = plan_late(settings, layout, embeds, self.depth, self.scoring)
+                layout, plans = plan_late(settings, layout, features, self.depth, self.scoring)
             if not fresh:
                 check_rows(self.decoder, row_lengths(layout, plans, self.depth))
             prompt = Prompt(
                 layout,
                 plans,
                 embeds,
+                features,
                 kwargs.get("position_ids"),
                 self.family.blocks(self.model, call.arguments),
-                Deepstack.taken_from(kwargs, self.depth),
+                deepstack,
                 self.encoding.view(call.arguments, layout),
                 self.family.block_kinds,
                 self.family.per_token,
+                self.encoding.left(call.arguments, layout),
             )
             prefill = Prefill(settings, prompt, self.decoder, cache, self.trace)
             changed = prefill.enter(kwargs)

@@ -48,18 +48,6 @@ class Layout:
     valid_counts: list[int]
     text_start: list[int]
 
-    def sources(self, encoded: int) -> list[int]:
-        """Per image, its number among the `encoded` ones: rows repeated for beams share them."""
-        times = len(self.visuals) // max(encoded, 1)
-        if times <= 1:
-            return list(range(len(self.visuals)))
-        out, start = [], 0
-        for row in range(0, len(self.text_start), times):
-            count = self.image_rows.count(row)
-            out += list(range(start, start + count)) * times
-            start += count
-        return out
-
 
 @dataclass(frozen=True)
 class Ids:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stsprune.errors import UnsupportedModelError
 
-from .families import family_of
+from .families import Family, family_of
 from .trace import Trace
 from .unpruned import Unpruned, scans, unmasked, unpruned
 
@@ -28,6 +28,8 @@ def masked_logits(
     trace: Trace,
     continuation: Tensor,
     questions: Sequence[tuple[int | Tensor, Trace]] = (),
+    *,
+    family: str | Family | None = None,
 ) -> Tensor:
     """Logits after the prompt and after each forced token: [B, 1 + steps, vocabulary].
 
@@ -37,11 +39,11 @@ def masked_logits(
     `prune`.
     questions: (column, trace), ascending, for reusable=True: from this column on (one for all rows
     or [B]) the text sees only what the semantic stages of that trace kept; `trace` then has
-    structure stages only.
+    structure stages only. family: as `prune` was given it.
     Raises UnsupportedModelError for layers that scan: what is masked is in their state still.
     """
-    config = family_of(model).decoder(model).config
-    sequence = unpruned(model, inputs, trace, continuation, questions)
+    config = family_of(model, family).decoder(model).config
+    sequence = unpruned(model, inputs, trace, continuation, questions, family)
     for number in range(len(sequence.layers)):
         if scans(config, number):
             raise UnsupportedModelError(
@@ -82,6 +84,8 @@ def _merging(sequence: Unpruned, number: int) -> Any:
     """Give a layer what a merge before it made of the kept tokens."""
 
     def replace(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if number == 0:  # is done where the decoder begins
+            return None
         return (sequence.merged(args[0], number), *args[1:]), kwargs
 
     return replace

@@ -58,11 +58,23 @@ class Choice:
     attention: InstructionAttention
 
 
-def entering(bucket: Bucket, embeds: Tensor, encoder: EncoderView | None = None) -> VisualTokens:
-    """The images of a bucket as they enter the LLM; embeds [B, T, Dim]."""
+def entering(
+    bucket: Bucket,
+    embeds: Tensor,
+    encoder: EncoderView | None = None,
+    left: Tensor | None = None,
+) -> VisualTokens:
+    """The images of a bucket as they enter the LLM; embeds [B, T, Dim].
+
+    left: int64 [I, K], tokens that a stage inside the encoder left; None = all.
+    """
+    columns = bucket.columns
+    positions = bucket.visual.positions().to(embeds.device, non_blocking=True)
+    if left is not None:
+        columns, positions = columns.gather(1, left), positions[left]
     return VisualTokens(
-        features=embeds[bucket.rows[:, None], bucket.columns],
-        positions=bucket.visual.positions().to(embeds.device, non_blocking=True),
+        features=embeds[bucket.rows[:, None], columns],
+        positions=positions,
         grid=bucket.visual.grid,
         images=bucket.images,
         text=embeds[bucket.rows, embeds.shape[1] - max(bucket.text) :],
@@ -73,13 +85,23 @@ def entering(bucket: Bucket, embeds: Tensor, encoder: EncoderView | None = None)
 
 
 def structure_stage(
-    method: Method, tokens: VisualTokens, keep: int, visual: Visual, trace: Trace
+    method: Method,
+    tokens: VisualTokens,
+    keep: int,
+    visual: Visual,
+    trace: Trace,
+    left: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """(kept int64 [I, K] ascending, what a merging method makes of them [I, K, Dim] or None)."""
+    """(kept int64 [I, K] ascending, what a merging method makes of them [I, K, Dim] or None).
+
+    left: int64 [I, N], which visual tokens `tokens` are, where a stage in the encoder dropped some.
+    """
     kept = method.select(tokens, keep).sort(-1).values
     merged = None
     if method.merges:
         merged = method.merge(tokens.features, kept, tokens).to(tokens.features.dtype)
+    if left is not None:
+        kept = left.gather(1, kept)
     trace.record(tokens.images, visual, "structure", -1, kept, merged=merged)
     return kept, merged
 

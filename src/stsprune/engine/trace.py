@@ -14,7 +14,8 @@ from .visual import Visual
 class Stage:
     """One stage's outcome for one image or video.
 
-    name: "structure" or "semantics"; layer: -1 before the LLM, else the decoder layer whose
+    name: "encoder" (a stage inside the vision tower), "structure" or "semantics"; layer: -1 before
+    the LLM, else the decoder layer whose
     attention decided; kept: int64 [K], ascending indices into the visual tokens (row-major over
     `grid`; plane after plane where there are several, see `ImageTrace.planes`); scores: float32,
     one per token that the stage chose from, None where it does not score; grid: (H, W), or

@@ -18,13 +18,14 @@ from .trace import Trace
 class Unpruned:
     """W columns: a prompt of T and what is forced behind it.
 
-    inner, layers: the model's parts; given: its inputs over all W columns; length: T;
+    inner, decoder, layers: the model's parts; given: its inputs over all W columns; length: T;
     columns: per image of the trace the prompt's columns of its visual tokens; dropped: per layer
     bool [B, T], what it no longer holds; veils: (start, per layer bool [B, T]) of `questions`.
     """
 
     model: Any
     inner: Any
+    decoder: Any
     layers: Sequence[Any]
     given: Mapping[str, Any]
     length: int
@@ -57,7 +58,10 @@ class Unpruned:
         return seen
 
     def merged(self, hidden: Tensor, layer: int) -> Tensor:
-        """The layer's input [B, W, Dim]: kept tokens go on as what a merge before it made."""
+        """The layer's input [B, W, Dim]: kept tokens go on as what a merge before it made.
+
+        Layer 0 stands for the decoder's own input, which some decoders scale before that layer.
+        """
         changes = [
             (image.row, columns[stage.kept], stage.merged)
             for image, columns in zip(self.trace.images, self.columns, strict=True)
@@ -72,11 +76,13 @@ class Unpruned:
     def logits(self) -> Tensor:
         """The model's own forward pass: [B, 1 + steps, vocabulary], hooks of the caller and all."""
         deltas = getattr(self.inner, "rope_deltas", None)
+        handle = self.decoder.register_forward_pre_hook(self._enter, with_kwargs=True)
         try:
             if hasattr(self.inner, "rope_deltas"):
                 self.inner.rope_deltas = None
             out = self.model(**self.given, use_cache=False).logits
         finally:
+            handle.remove()
             if hasattr(self.inner, "rope_deltas"):
                 self.inner.rope_deltas = deltas
         # A prompt that ends with a visual token goes on from its last kept one.
@@ -85,6 +91,9 @@ class Unpruned:
         first = out[torch.arange(len(out), device=out.device), last]
         return torch.cat([first[:, None], out[:, self.length :]], 1)
 
+    def _enter(self, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, kwargs | {"inputs_embeds": self.merged(kwargs["inputs_embeds"], 0)}
+
 
 def unpruned(
     model: Any,
@@ -92,10 +101,11 @@ def unpruned(
     trace: Trace,
     continuation: Tensor,
     questions: Sequence[tuple[int | Tensor, Trace]] = (),
+    family: str | Family | None = None,
 ) -> Unpruned:
     """The sequence of an oracle's arguments (`masked_logits`)."""
-    family = family_of(model)
-    inner, layers = family.inner(model), family.decoder(model).layers
+    family = family_of(model, family)
+    inner, decoder = family.inner(model), family.decoder(model)
     prompt, steps = inputs["input_ids"], continuation.shape[1]
     ids = torch.cat([prompt, continuation.to(prompt)], 1)
     given = {name: _extended(family, name, value, prompt, steps) for name, value in inputs.items()}
@@ -104,11 +114,12 @@ def unpruned(
     if family.rotary_axes > 1 and "position_ids" not in inputs:
         given["position_ids"] = _axes_positions(family, inner, inputs, steps)
     marks = {kind: prompt == token for kind, token in family.token_ids(model).items()}
-    depth = len(layers)
+    depth = len(decoder.layers)
     return Unpruned(
         model,
         inner,
-        layers,
+        decoder,
+        decoder.layers,
         given,
         prompt.shape[1],
         trace,

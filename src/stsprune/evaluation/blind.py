@@ -2,23 +2,22 @@
 
 It knows every training question's text and answers what was right most often for that text,
 backing off to the family's commonest answer where a text was seen too rarely to tell. What it has
-learnt ships as `blind.json`, made by `python -m stsprune.evaluation.blind` in half a minute.
+learnt ships as json, made by `python -m stsprune.evaluation.blind [BENCHMARK]` in half a minute.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..embedded.questions import Question, questions
-from ..embedded.scenes import scene
+from ..embedded.questions import Question
+from .benchmarks import Benchmark, find_benchmark
 
 SEEN_ENOUGH = 20  # times a text must have been seen for its own statistics to be trusted
-SCENES, PER_FAMILY, GRID = 4000, 3, 12  # training scenes read, and questions of each
-LEARNT = Path(__file__).with_suffix(".json")
+SCENES, PER_FAMILY = 4000, 3  # training scenes read, and questions of each
 
 
 class Blind:
@@ -40,9 +39,9 @@ class Blind:
         return cls(_commonest(often), _commonest(families))
 
     @classmethod
-    def shipped(cls) -> Blind:
+    def shipped(cls, benchmark: str = "sceneqa") -> Blind:
         """What `SCENES` training scenes taught."""
-        return cls(**json.loads(LEARNT.read_text()))
+        return cls(**json.loads(find_benchmark(benchmark).blind.read_text()))
 
     def answers(self, asked: Sequence[Question]) -> list[str]:
         """One guess per question."""
@@ -57,13 +56,14 @@ def _commonest(seen: dict[str, Counter[str]]) -> dict[str, str]:
     return {key: counter.most_common(1)[0][0] for key, counter in sorted(seen.items())}
 
 
-def learn() -> Blind:
+def learn(benchmark: Benchmark) -> Blind:
     """Count on the training scenes."""
-    drawn = (scene("train", index, GRID) for index in range(SCENES))
-    return Blind.count(question for one in drawn for question in questions(one, PER_FAMILY))
+    drawn = (benchmark.draw("train", index, benchmark.grid) for index in range(SCENES))
+    return Blind.count(question for scene in drawn for question in benchmark.ask(scene, PER_FAMILY))
 
 
 if __name__ == "__main__":
     from ..atomic import write_json
 
-    write_json(LEARNT, learn().document())
+    asked = find_benchmark(sys.argv[1] if len(sys.argv) > 1 else "sceneqa")
+    write_json(asked.blind, learn(asked).document())

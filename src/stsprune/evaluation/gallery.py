@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..engine import prune
+from .benchmarks import find_benchmark
 from .jobs import make_jobs
 from .runner import Setup
 from .sceneqa import encode, load_items
@@ -50,10 +51,10 @@ def gallery(
     from ..embedded import load_embedded
     from .runner import model_shape
 
-    model, processor = load_embedded()
+    model, processor = load_embedded(find_benchmark(setup.benchmark).size)
     budget = sorted(budgets)[len(budgets) // 2]
-    jobs, _ = make_jobs(names, [budget], *model_shape(), 1, settings)
-    items = load_items(setup.split, min(setup.scenes, 8))
+    jobs, _ = make_jobs(names, [budget], *model_shape(setup.benchmark), 1, settings)
+    items = load_items(setup.split, min(setup.scenes, 8), benchmark=setup.benchmark)
     walls = []
     for family in SHOWN:
         item = next((candidate for candidate in items if candidate.question.family == family), None)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import measured_budgets
 
 from ..method import Method, find_method
+from .benchmarks import find_benchmark
 
 UNPRUNED = "unpruned"
-#: Settings that were chosen on the validation split of the embedded model (`stsprune tune`).
-TUNED = Path(__file__).with_name("tuned.json")
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,12 @@ class Refused:
     reason: str
 
 
-def tuned_settings() -> dict[str, dict[str, Any]]:
-    """Method name -> settings, see `TUNED`."""
-    if not TUNED.exists():
+def tuned_settings(benchmark: str = "sceneqa") -> dict[str, dict[str, Any]]:
+    """Method name -> settings that were chosen on the validation split (`stsprune tune`)."""
+    file = find_benchmark(benchmark).tuned
+    if not file.exists():
         return {}
-    chosen: dict[str, dict[str, Any]] = json.loads(TUNED.read_text())["chosen"]
+    chosen: dict[str, dict[str, Any]] = json.loads(file.read_text())["chosen"]
     return chosen
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from stsprune.errors import InvalidArgumentError
 
 from ..atomic import write_json
+from .benchmarks import find_benchmark
 from .jobs import Job
 from .sceneqa import load_items
 
@@ -29,7 +30,8 @@ DECIDES = (
     "engine/**/*.py",
     "chat.py",
     "embedded/*.py",
-    "embedded/*.safetensors",
+    "embedded/sceneqa2/*.py",
+    "embedded/*/*.safetensors",
     "evaluation/shard.py",
     "evaluation/figures.py",
     "evaluation/sceneqa.py",
@@ -51,6 +53,7 @@ class Setup:
     scenes: int
     positions: str = "original"
     figures: bool = True
+    benchmark: str = "sceneqa"
 
     def shards(self) -> list[tuple[int, int]]:
         """(first scene, number of scenes) of every shard."""
@@ -58,19 +61,17 @@ class Setup:
 
     def questions(self) -> int:
         """How many questions the scenes ask."""
-        return _questions(self.split, self.scenes)
+        return _questions(self.split, self.scenes, self.benchmark)
 
 
 @cache
-def _questions(split: str, scenes: int) -> int:
-    return len(load_items(split, scenes))
+def _questions(split: str, scenes: int, benchmark: str) -> int:
+    return len(load_items(split, scenes, benchmark=benchmark))
 
 
-def model_shape() -> tuple[int, int]:
-    """(visual tokens, decoder layers) of the embedded model, from its config alone."""
-    from ..embedded.load import WEIGHTS
-
-    config = json.loads((WEIGHTS / "config.json").read_text())
+def model_shape(benchmark: str = "sceneqa") -> tuple[int, int]:
+    """(visual tokens, decoder layers) of the benchmark's model, from its config alone."""
+    config = json.loads((find_benchmark(benchmark).folder() / "config.json").read_text())
     vision = config["vision_config"]
     side = vision["image_size"] // vision["patch_size"]
     return side * side, config["text_config"]["num_hidden_layers"]
@@ -104,6 +105,7 @@ def open_folder(folder: Path, setup: Setup) -> None:
             theirs = {}
         for name, what in (
             ("made_by", "another version of the code or the weights"),
+            ("benchmark", f"benchmark {theirs.get('benchmark')!r}"),
             ("split", f"split {theirs.get('split')!r}"),
             ("positions", f"positions={theirs.get('positions')!r}"),
             ("figures", "another command"),
@@ -196,12 +198,13 @@ class _Worker:
         from ..embedded import load_embedded
 
         self.folder, self.setup, self.advance = Path(folder), setup, advance
-        self.model, self.processor = load_embedded()
+        self.model, self.processor = load_embedded(find_benchmark(setup.benchmark).size)
 
     def answer(self, first: int, count: int, jobs: list[Job]) -> None:
         from .shard import answer_shard
 
-        items = load_items(self.setup.split, count, start=first)
+        setup = self.setup
+        items = load_items(setup.split, count, start=first, benchmark=setup.benchmark)
         ordered = [Job.unpruned(), *(job for job in jobs if job.method is not None)]
         start = time.perf_counter()
         records = answer_shard(
@@ -209,9 +212,10 @@ class _Worker:
             self.processor,
             items,
             ordered,
-            self.setup.positions,
+            setup.positions,
             self.advance,
-            self.setup.figures,
+            setup.figures,
+            find_benchmark(setup.benchmark),
         )
         path = shard_path(self.folder, first, count)
         seconds = round(time.perf_counter() - start, 2)

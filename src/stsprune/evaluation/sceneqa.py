@@ -1,4 +1,4 @@
-"""SceneQA as a benchmark: the items of a split, a model's answers, accuracy per family."""
+"""A benchmark's items, a model's answers to them, accuracy per family."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from ..chat import image_question, write_prompt
-from ..embedded.questions import FAMILIES, Question, questions
-from ..embedded.scenes import Scene, scene
+from ..embedded.questions import Question
+from ..embedded.scenes import Scene
 from ..engine import prune
+from .benchmarks import find_benchmark
 
 PAIRED = 32  # prompts per forward pass
 
@@ -27,13 +28,23 @@ class Item:
 
 
 def load_items(
-    split: str, scenes: int, per_family: int = 1, grid: int = 12, start: int = 0
+    split: str,
+    scenes: int,
+    per_family: int = 1,
+    grid: int | None = None,
+    start: int = 0,
+    benchmark: str = "sceneqa",
 ) -> list[Item]:
-    """`scenes` scenes of a split from `start` on, up to `per_family` questions of each family."""
+    """`scenes` scenes of a split from `start` on, up to `per_family` questions of each family.
+
+    grid: visual tokens a side, by default the benchmark's own.
+    """
+    asked = find_benchmark(benchmark)
     if scenes < 1:
         raise ValueError(f"scenes must be >= 1, got {scenes}")
-    drawn = (scene(split, index, grid) for index in range(start, start + scenes))
-    return [Item(one, question) for one in drawn for question in questions(one, per_family)]
+    numbers = range(start, start + scenes)
+    drawn = (asked.draw(split, index, grid or asked.grid) for index in numbers)
+    return [Item(scene, question) for scene in drawn for question in asked.ask(scene, per_family)]
 
 
 def encode(processor: Any, items: Sequence[Item]) -> Any:
@@ -54,7 +65,7 @@ def answers(
 ) -> list[str]:
     """The model's greedy one-word answer to every item, pruned by `method` (None = unpruned).
 
-    Every SceneQA answer is one token, so the first generated token is the answer.
+    The first generated token is the answer: for families whose answers are one token.
     """
     out: list[str] = []
     for at in range(0, len(items), PAIRED):
@@ -74,5 +85,4 @@ def accuracy(items: Sequence[Item], given: Sequence[str]) -> dict[str, float]:
         ok = item.question.answer == answer
         right["all"].append(ok)
         right.setdefault(item.question.family, []).append(ok)
-    names = ("all", *FAMILIES)
-    return {name: sum(right[name]) / len(right[name]) for name in names if right.get(name)}
+    return {name: sum(marks) / len(marks) for name, marks in right.items() if marks}

@@ -19,6 +19,7 @@ from ..engine.trace import Trace
 from ..method.ablations import AttentionOnly
 from ..method.base import InstructionAttention, Method, VisualTokens
 from ..method.wrapped import Wrapped
+from .benchmarks import BENCHMARKS, Benchmark
 from .figures import coverage_figures, score_entropy, structure_figures
 from .jobs import Job
 from .sceneqa import Item, encode
@@ -85,11 +86,31 @@ def answer_shard(
     positions: str = "original",
     advance: Callable[[int], object] = lambda n: None,
     figures: bool = True,
+    benchmark: Benchmark = BENCHMARKS["sceneqa"],
 ) -> dict[str, Record]:
     """Records by `Job.stored` over the items; the first job must be the unpruned model.
 
-    figures: see `runner.Setup`.
+    figures: see `runner.Setup`. Items whose answers have several tokens are answered in a batch of
+    their own, greedily; all others by their first token.
     """
+    short = [item.question.family in benchmark.short for item in items]
+    if any(short) and not all(short):
+        parts = [[i for i, s in enumerate(short) if s is which] for which in (True, False)]
+        records = [
+            answer_shard(
+                model,
+                processor,
+                [items[i] for i in part],
+                jobs,
+                positions,
+                advance,
+                figures,
+                benchmark,
+            )
+            for part in parts
+        ]
+        return {job.stored: _merged(records, parts, job.stored) for job in jobs}
+    longest = 1 if all(short) else benchmark.longest
     scenes = list(dict.fromkeys(id(item.scene) for item in items))
     shown = [scenes.index(id(item.scene)) for item in items]
     pictures = [next(i for i in items if id(i.scene) == scene) for scene in scenes]
@@ -108,28 +129,74 @@ def answer_shard(
             context = prune(model, method, positions=positions)
         with context as trace:
             start = time.perf_counter()
-            logits = model(
-                **inputs,
-                mm_encoder_outputs={"image": take_images(encoded, shown)},
-                logits_to_keep=1,
-                use_cache=True,
-            ).logits[:, -1]
+            seen = {"image": take_images(encoded, shown)}
+            logits, spoken_ids = _speak(model, inputs, seen, longest)
             seconds = time.perf_counter() - start
         spoken = logits.float().log_softmax(-1)
         reference = spoken if reference is None else reference
         record: Record = {
-            "answer": processor.tokenizer.convert_ids_to_tokens(logits.argmax(-1).tolist()),
+            "answer": [processor.tokenizer.decode(ids) for ids in spoken_ids],
             "kl": _rounded((reference.exp() * (reference - spoken)).sum(-1).clamp_min(0)),
             "seconds": seconds,
         }
         if method is not None:
             record["selection"] = method.seconds
         if method is not None and figures:
-            read = getattr(encoded, NOTE)["received"] if "encoder" in method.needs else None
+            read = None
+            if "encoder" in method.needs:
+                read = torch.stack(getattr(encoded, NOTE)["viewed"].received)
             record |= _kept(trace, items, shown, features, read, depth)
         out[job.stored] = record
         advance(len(items))
     return out
+
+
+def _speak(
+    model: Any, inputs: dict[str, Tensor], seen: dict[str, Any], longest: int
+) -> tuple[Tensor, list[list[int]]]:
+    """Greedy answers: the first token's logits [B, V], and ids up to the end of the answer."""
+    end = model.generation_config.eos_token_id
+    out = model(**inputs, mm_encoder_outputs=seen, logits_to_keep=1, use_cache=True)
+    logits = out.logits[:, -1]
+    spoken = [logits.argmax(-1)]
+    mask, ended = inputs["attention_mask"], spoken[0] == end
+    while len(spoken) < longest and not ended.all():
+        mask = torch.cat((mask, mask.new_ones(len(mask), 1)), 1)
+        out = model(
+            input_ids=spoken[-1][:, None],
+            attention_mask=mask,
+            position_ids=mask.new_full((len(mask), 1), mask.shape[1] - 1),
+            past_key_values=out.past_key_values,
+            use_cache=True,
+        )
+        spoken.append(out.logits[:, -1].argmax(-1))
+        ended |= spoken[-1] == end
+    rows = torch.stack(spoken, 1).tolist()
+    if longest == 1:
+        return logits, rows
+    return logits, [row[: row.index(end)] if end in row else row for row in rows]
+
+
+def _merged(
+    records: Sequence[dict[str, Record]], parts: Sequence[Sequence[int]], stored: str
+) -> Record:
+    """The records of parts of the items as one, in the items' order."""
+    first, second = (record[stored] for record in records)
+    order = [*parts[0], *parts[1]]
+
+    def join(a: Any, b: Any) -> Any:
+        if isinstance(a, dict):
+            return {key: join(a[key], b[key]) for key in a if key in b}
+        if isinstance(a, list):
+            both = [*a, *b]
+            return [both[order.index(i)] for i in range(len(both))]
+        return a
+
+    merged: Record = join(first, second)
+    for key in ("seconds", "selection"):
+        if key in first:
+            merged[key] = first[key] + second[key]
+    return merged
 
 
 def _text(model: Any, processor: Any, items: Sequence[Item]) -> dict[str, Tensor]:

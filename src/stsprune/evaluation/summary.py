@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..embedded.questions import FAMILIES
 from ..engine.costs import kv_cache_bytes, prefill_flops
 from ..method import Method
 from ..method.base import tokens_per_layer
+from .benchmarks import Benchmark, find_benchmark
 from .blind import Blind
 from .figures import FIGURES
 from .jobs import Job, Refused
@@ -48,14 +48,15 @@ def summarise(
     items: list[Item] = []
     records: dict[str, list[dict[str, Any]]] = {job.stored: [] for job in jobs}
     for first, count in setup.shards():
-        part = load_items(setup.split, count, start=first)
+        part = load_items(setup.split, count, start=first, benchmark=setup.benchmark)
         items += part
         shard = read_shard(shard_path(folder, first, count))
         for stored, parts in records.items():
             parts.append(shard[stored])
-    names = [name for name in FAMILIES if any(i.question.family == name for i in items)]
+    asked = find_benchmark(setup.benchmark)
+    names = [name for name in asked.families if any(i.question.family == name for i in items)]
     judge = _Judge(items, names)
-    config, length = _text_config(), _text_length(items)
+    config, length = _text_config(asked), _text_length(asked, items)
     whole = records[Job.unpruned().stored]
     unpruned = _joined(whole, "answer")
     rows = [
@@ -67,6 +68,7 @@ def summarise(
         row["relative"] = row["accuracy"][OVERALL][0] / base["accuracy"][OVERALL][0]
         row["speed"] = base["seconds"] / row["seconds"]
     _test_pairs(rows, judge)
+    without = _without_a_family(rows, names)
     for row in rows:
         row.pop("right")
     return {
@@ -76,8 +78,11 @@ def summarise(
         "visual_tokens": shape[0],
         "layers": shape[1],
         "budgets": sorted({job.budget for job in jobs if job.budget is not None}, reverse=True),
-        "blind": judge.accuracy(judge.marks(Blind.shipped().answers([i.question for i in items]))),
+        "blind": judge.accuracy(
+            judge.marks(Blind.shipped(asked.name).answers([i.question for i in items]))
+        ),
         "rows": rows,
+        "without": without,
         "refused": [asdict(values) for values in refused],
     }
 
@@ -194,6 +199,28 @@ def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
                 row["against"]["families"][family] = test
 
 
+def _without_a_family(
+    rows: Sequence[dict[str, Any]], families: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Per budget and family left out: how far STS leads the best other, over the rest.
+
+    Negative where it does not; ablations are others too.
+    """
+    out = []
+    for budget in sorted({row["budget"] for row in rows if row["budget"] is not None}):
+        at = [row for row in rows if row["budget"] == budget]
+        if MAIN not in {row["name"] for row in at} or len(at) < 2 or len(families) < 2:
+            continue
+        for family in (None, *families):
+            left = [name for name in families if name != family]
+            means = {r["name"]: fmean(r["accuracy"][name][0] for name in left) for r in at}
+            main = means.pop(MAIN)
+            best = max(means, key=lambda name: means[name])
+            lead = round(main - means[best], 5)
+            out.append({"budget": budget, "without": family, "best": best, "lead": lead})
+    return out
+
+
 def _tests(
     main: dict[str, Any], others: Sequence[dict[str, Any]], index: Sequence[int]
 ) -> list[dict[str, Any]]:
@@ -253,18 +280,14 @@ def as_csv(document: dict[str, Any]) -> str:
     return sheet.getvalue()
 
 
-def _text_config() -> Any:
-    """The embedded model's decoder config."""
+def _text_config(benchmark: Benchmark) -> Any:
+    """The model's decoder config."""
     from transformers import AutoConfig
 
-    from ..embedded.load import WEIGHTS
-
-    return AutoConfig.from_pretrained(WEIGHTS, local_files_only=True).text_config
+    return AutoConfig.from_pretrained(benchmark.folder(), local_files_only=True).text_config
 
 
-def _text_length(items: Sequence[Item]) -> float:
+def _text_length(benchmark: Benchmark, items: Sequence[Item]) -> float:
     """Mean tokens of a prompt without its picture: words, USER:, ASSISTANT: and <s>."""
-    from ..embedded.text import build_tokenizer
-
-    tokenizer = build_tokenizer()
+    tokenizer = benchmark.tokenizer()
     return fmean(len(tokenizer(f"USER: {i.question.text} ASSISTANT:").input_ids) for i in items)

@@ -18,7 +18,7 @@ from typing import Any
 from ..method import methods
 from .jobs import Job, make_jobs
 from .runner import Setup, read_shard, run, shard_path
-from .sceneqa import load_items
+from .sceneqa import Item, load_items
 
 MethodSettings = dict[str, Any]
 #: Accuracy that a setting must gain over the default: two of the 801 questions at every budget.
@@ -109,12 +109,16 @@ def _full(name: str, settings: MethodSettings) -> Any:
     return methods()[name](1, **settings)
 
 
+def _items(setup: Setup, first: int, count: int) -> list[Item]:
+    return load_items(setup.split, count, start=first, benchmark=setup.benchmark)
+
+
 def accuracies(folder: Path, setup: Setup, jobs: Sequence[Job]) -> dict[str, float]:
     """Accuracy by `Job.stored`."""
     right: dict[str, list[bool]] = {job.stored: [] for job in jobs}
     for first, count in setup.shards():
         records = read_shard(shard_path(folder, first, count))
-        wanted = [item.question.answer for item in load_items(setup.split, count, start=first)]
+        wanted = [item.question.answer for item in _items(setup, first, count)]
         for job in jobs:
             given = records[job.stored]["answer"]
             right[job.stored] += [a == b for a, b in zip(given, wanted, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stsprune.checkpoints import EMBEDDED, load_checkpoint, read_config, read_processor
+from stsprune.checkpoints import EMBEDDED_SIZES, load_checkpoint, read_config, read_processor
 from stsprune.engine import prune
 from stsprune.engine.families import family_of
 from stsprune.errors import InvalidArgumentError
@@ -24,8 +24,8 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
     """
     name = arguments.pretrained
     model = skeleton(name, arguments.attn_implementation)
-    processor = None if name == EMBEDDED else _processor(arguments)
-    if name == EMBEDDED and (arguments.min_pixels or arguments.max_pixels):
+    processor = None if name in EMBEDDED_SIZES else _processor(arguments)
+    if name in EMBEDDED_SIZES and (arguments.min_pixels or arguments.max_pixels):
         raise _no_pixels(name)
     method = arguments.method
     if method is not None:

@@ -18,6 +18,7 @@ from .dart import Dart
 from .dive import Dive
 from .divprune import DivPrune
 from .downsampling import Downsampling
+from .encoder import EncoderStage
 from .fastv import FastV
 from .grid import Grid
 from .holov import HoloV
@@ -65,7 +66,11 @@ _REGISTRY: dict[str, type[Method]] = {
 
 
 def methods() -> dict[str, type[Method]]:
-    """Name -> class of every method; each is built with `budget=...`."""
+    """Every method by its name.
+
+    Returns:
+        Name -> class; each is built with `budget=...`.
+    """
     return dict(_REGISTRY)
 
 
@@ -82,6 +87,7 @@ def find_method(name: str, *also: str, rule: str = "method must be one of") -> t
 
 __all__ = [
     "STS",
+    "EncoderStage",
     "InstructionAttention",
     "Method",
     "Plan",

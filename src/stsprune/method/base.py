@@ -16,6 +16,7 @@ from torch import Tensor
 from stsprune.errors import InvalidArgumentError
 from stsprune.selection.budget import check_budget, kept_tokens
 
+from .encoder import EncoderStage, encoder_stage
 from .placing import moved_stages
 from .steps import Step
 
@@ -51,7 +52,8 @@ class VisualTokens:
     """Images of one size as they enter the LLM.
 
     features [I, N, Dim]: projector outputs; positions [N, 2]: cell centres (x, y) in [0, 1], or
-    [N, 3] with time for a video; grid: (H, W) or (T, H, W), row-major; images: number of each
+    [N, 3] with time for a video, [I, N, ...] where an encoder stage left N of the image's tokens
+    behind; grid: (H, W) or (T, H, W) of all of them, row-major; images: number of each
     image in its batch, for seeds; text [I, T, Dim]: embeddings of the text behind the image,
     right-aligned, text_counts: how many of T are real; encoder: given where `Method.needs` asks;
     planes: (H, W) of every grid that the tokens lie on, one after the other (thumbnail and
@@ -104,12 +106,15 @@ class Method:
     fraction of the image's tokens. It is an upper bound: an image with no more tokens than an int
     keeps them all. numpy's numbers become builtin ones. Raises InvalidArgumentError or
     InvalidTypeError when built.
+    encoder: a stage inside the vision tower, before all others; also its settings by name, or its
+    share alone.
     needs: what the engine must provide beyond the tokens: "encoder" (`VisualTokens.encoder`),
     "embeddings" and "attention" (`log_total`) of `InstructionAttention`. merges: whether `merge`
     is called after each stage. reads_text: whether `select` depends on the text. draws: at random,
     by a setting `seed`. adapts: `counts` says how many tokens each image gets. ranks: scores are
     places in an order, their values mean nothing else. ablation: STS with something taken away or
-    changed. search: steps that `stsprune tune` walks.
+    changed. search: steps that `stsprune tune` walks. whole: `select` or `merge` counts on every
+    token of the picture being there.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -120,10 +125,19 @@ class Method:
     ablation: ClassVar[bool] = False
     search: ClassVar[tuple[Step, ...]] = ()
 
+    whole: ClassVar[bool] = False
+
     budget: int | float = field()
+    encoder: EncoderStage | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", check_budget(self.budget))
+        object.__setattr__(self, "encoder", encoder_stage(self.encoder))
+        if self.encoder is not None and (self.whole or "encoder" in self.needs):
+            raise InvalidArgumentError(
+                f"encoder must be None for {type(self).__name__}, which looks at all tokens of a "
+                f"picture, got {self.encoder!r}"
+            )
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """Counts for an image of `tokens` in an LLM of `depth` decoder layers."""

@@ -35,6 +35,7 @@ class Downsampling(Method):
     """
 
     merges: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
 
     def plan(self, tokens: int, depth: int) -> Plan:
         """See `Method.plan`."""

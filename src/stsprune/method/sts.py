@@ -40,21 +40,37 @@ class STS(Method):
     Idea: arXiv 2606.03569. Only its abstract could be read; the equations (docs/method.md) are
     this project's own.
 
-    space, exponent, eps: of the repulsion, see `stsprune.repulsion`.
-    layer: decoder layer whose attention filters, 0-based; None = a quarter of the depth.
-    ratio: tokens that enter the LLM over the budget, >= 1; the rest of the budget is what stays
-        after the filter.
-    steps: how often the filter acts, an eighth of the depth apart, in equal falls: what an early
-        layer cannot judge yet is left to a later one.
-    queries: "peak" (the most that any head of any token of the text after the image looks at it),
-        "last" (the prompt's last token, mean over heads) or "all" (mean over the text's tokens).
-    withdraw: share of the decoder's layers after which the best scored token per image is enough,
-        because the text has read the picture (Lin et al., Visual Tokens Withdrawal, 2405.05803);
-        the layers before get the budget saved there, as far as they can use it. None = never.
-    structure, semantics: leave a stage out; not both.
-    potential: log mu; each picture then gets as many tokens as repel each other with less than mu
-        (`stsprune.selection.counts_below`), and the budget is a cap. None = the budget for all.
     The defaults were tuned on SceneQA's validation split (evaluation/tuned.json, `stsprune tune`).
+
+    Args:
+        budget: Average visual tokens per decoder layer and image; int = tokens, an upper bound,
+            float in (0, 1] = a fraction of the image's tokens.
+        space: Weight of place against feature distance, in [0, 1]; see `stsprune.repulsion`.
+        exponent: Of the repulsion, > 0.
+        eps: Softening of the repulsion, > 0.
+        layer: Decoder layer whose attention filters, 0-based; None = a quarter of the depth.
+        ratio: Tokens that enter the LLM over the budget, >= 1; the rest of the budget is what
+            stays after the filter.
+        steps: How often the filter acts, an eighth of the depth apart, in equal falls: what an
+            early layer cannot judge yet is left to a later one.
+        queries: "peak" (the most that any head of any token of the text after the image looks at
+            it), "last" (the prompt's last token, mean over heads) or "all" (mean over the text's
+            tokens).
+        withdraw: Share of the decoder's layers after which the best scored token per image is
+            enough, because the text has read the picture (Lin et al., Visual Tokens Withdrawal,
+            2405.05803); the layers before get the budget saved there, as far as they can use it.
+            None = never.
+        structure: False leaves the structure stage out.
+        semantics: False leaves the semantic stages out; not both.
+        potential: log mu; each picture then gets as many tokens as repel each other with less than
+            mu (`stsprune.selection.counts_below`), and the budget is a cap. None = the budget for
+            all.
+        encoder: A stage inside the vision tower, before all others (`EncoderStage`, its settings by
+            name, or its share of the patches); None = no such stage. Not beside `potential`.
+
+    Raises:
+        InvalidArgumentError: A setting out of what is allowed.
+        InvalidTypeError: A budget that is no number.
     """
 
     search: ClassVar[tuple[Step, ...]] = (REPULSION, FILTER, FALLS, QUERY, WITHDRAWAL)
@@ -94,6 +110,11 @@ class STS(Method):
         if not self.structure:
             raise InvalidArgumentError(
                 f"potential must be None without a structure stage, got {self.potential!r}"
+            )
+        if self.encoder is not None:
+            raise InvalidArgumentError(
+                "potential must be None beside a stage inside the encoder, which leaves before "
+                f"potentials are known, got {self.potential!r}"
             )
 
     @property

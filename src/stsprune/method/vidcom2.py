@@ -34,6 +34,7 @@ class VidCom2(Method):
     is a video of one frame: its most unusual tokens stay, for which the method was not made.
     """
 
+    whole: ClassVar[bool] = True
     search: ClassVar[tuple[Step, ...]] = ({"temperature": (0.01, 0.1, 1.0)},)
 
     temperature: float = 0.01

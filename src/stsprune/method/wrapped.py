@@ -23,7 +23,7 @@ class Wrapped(Method):
         return super().__new__(type(type(inner).__name__, (cls,), {}))
 
     def __init__(self, inner: Method) -> None:
-        super().__init__(inner.budget)
+        super().__init__(inner.budget, encoder=inner.encoder)
         self.inner = inner
         # Facts of a class everywhere else; here each instance has its own.
         vars(self).update(needs=inner.needs, merges=inner.merges, reads_text=inner.reads_text)

@@ -47,18 +47,26 @@ def repulsion(
     lowest index. The result is nested: the first K of a longer run are the run for K. A copy of a
     kept token waits until all distinct ones are kept, if those are not almost copies (d >> eps).
 
-    features: [B, N, Dim], floating point, any scale; positions: [N, 2] or [B, N, 2] in [0, 1].
-    space: weight of position against feature distance, in [0, 1].
-    exponent: > 0; larger looks at the nearest kept token only.
-    eps: softening of the kernel, > 0, in units of distance.
-    seed: index of the first token, one for all images or [B]; None for the most isolated.
-    refine: try up to this many best single swaps afterwards; E never rises. The result is then no
-        longer nested.
+    Deterministic; O(N * keep) after one N x N product, which is not stored where it would exceed
+    `tableless.TABLE` bytes. On a GPU the check of the values is the call's only synchronisation.
 
-    Returns int64 [B, keep], in order of selection. Deterministic; O(N * keep) after one N x N
-    product, which is not stored where it would exceed `tableless.TABLE` bytes. On a GPU the check
-    of the values is the call's only synchronisation. Raises InvalidArgumentError or
-    InvalidTypeError.
+    Args:
+        features: [B, N, Dim], floating point, any scale.
+        positions: [N, 2] or [B, N, 2] in [0, 1].
+        keep: Tokens to pick, 1 to N.
+        space: Weight of position against feature distance, in [0, 1].
+        exponent: > 0; larger looks at the nearest kept token only.
+        eps: Softening of the kernel, > 0, in units of distance.
+        seed: Index of the first token, one for all images or [B]; None for the most isolated.
+        refine: Try up to this many best single swaps afterwards; E never rises. The result is then
+            no longer nested.
+
+    Returns:
+        int64 [B, keep], in order of selection.
+
+    Raises:
+        InvalidArgumentError: A shape, value or setting out of what is allowed.
+        InvalidTypeError: An argument of another kind.
     """
     check_tokens(features, positions)
     keep = check_keep(keep, features.shape[1])
@@ -106,11 +114,21 @@ def energy(
 ) -> torch.Tensor:
     """E(S) of each image's kept tokens: lower = better spread.
 
-    kept: integer [B, K] or [K], indices into the N tokens; the rest as in `repulsion`.
-    log: return log E, which is finite also where E exceeds the number format (large exponents).
+    Args:
+        features: [B, N, Dim], as in `repulsion`.
+        positions: [N, 2] or [B, N, 2] in [0, 1].
+        kept: Integer [B, K] or [K], indices into the N tokens.
+        space: Weight of position against feature distance, in [0, 1].
+        exponent: > 0, as in `repulsion`.
+        eps: Softening of the kernel, > 0.
+        log: Return log E, which is finite also where E exceeds the number format (large exponents).
 
-    Returns [B], float32 or wider; a single token has E = 0. Raises InvalidArgumentError or
-    InvalidTypeError.
+    Returns:
+        [B], float32 or wider; a single token has E = 0.
+
+    Raises:
+        InvalidArgumentError: A shape, value or setting out of what is allowed.
+        InvalidTypeError: An argument of another kind.
     """
     check_tokens(features, positions)
     check_settings(space, exponent, eps)

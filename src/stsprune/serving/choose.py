@@ -1,20 +1,18 @@
-"""Which rows of the encoder's output stay."""
+"""Which rows of the encoder's output stay. In the worker's path: nothing here raises or waits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from stsprune.engine.visual import Visual
-from stsprune.selection.attention import peak_scores, top_indices
 from stsprune.selection.budget import kept_tokens
-from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, repulsion
+from stsprune.selection.repulsion import EPS, EXPONENT, SPACE, sample
 
-#: Tokens that structure keeps over the budget, for semantics to choose from.
-RATIO = 1.75
+#: Bytes of the tables [B, N, N] of the images that are chosen from together.
+TABLES = 256 * 2**20
 
 
 def kept_length(visual: Visual, budget: int | float) -> int:
@@ -25,8 +23,7 @@ def kept_length(visual: Visual, budget: int | float) -> int:
 def choose(
     features: Sequence[Tensor],
     visuals: Sequence[Visual],
-    budget: int | float,
-    texts: Sequence[Tensor] | None = None,
+    budgets: Sequence[int | float],
     *,
     space: float = SPACE,
     exponent: float = EXPONENT,
@@ -34,43 +31,42 @@ def choose(
 ) -> list[Tensor]:
     """The placeholders of every image that stay, ascending, int64 [K] each.
 
-    features: per image [length, Dim], as they enter the language model; texts: per image [T, Dim],
-    embeddings of the prompt's text, to choose by the question too; space, exponent, eps: see
-    `stsprune.repulsion`.
+    features: per image [length, Dim], as they enter the language model; budgets: per image;
+    space, exponent, eps: see `stsprune.repulsion`, and are known to be right.
+
+    Always K = `kept_length` distinct places, also of an image whose features are not finite: it
+    spoils its own answer only. No synchronisation with a GPU.
     """
-    how: dict[str, Any] = {"space": space, "exponent": exponent, "eps": eps}
     out: list[Tensor] = [torch.empty(0)] * len(features)
-    for visual in dict.fromkeys(visuals):
-        group = [i for i, other in enumerate(visuals) if other == visual]
-        device = features[group[0]].device
-        offsets = visual.offsets().to(device)
+    kinds = list(zip(visuals, budgets, strict=True))
+    for visual, budget in dict.fromkeys(kinds):
+        group = [i for i, other in enumerate(kinds) if other == (visual, budget)]
         keep = kept_tokens(budget, visual.tokens)
-        tokens = torch.stack([features[i][offsets] for i in group]).float()
-        places = visual.positions().to(device)
-        if texts is None:
-            chosen = repulsion(tokens, places, keep, **how)
-        else:
-            wide = min(visual.tokens, round(RATIO * keep))
-            spread = repulsion(tokens, places, wide, **how)
-            chosen = torch.cat(
-                [
-                    _asked(tokens[row], spread[row], texts[i].float(), keep)
-                    for row, i in enumerate(group)
-                ]
-            )
-        stays = torch.ones(len(group), visual.length, dtype=torch.bool, device=device)
-        stays[:, offsets] = False
-        stays.scatter_(1, offsets[chosen], True)
-        for row, i in enumerate(group):
-            out[i] = stays[row].nonzero()[:, 0]
+        together = max(1, TABLES // (4 * visual.tokens**2))
+        for start in range(0, len(group), together):
+            part = group[start : start + together]
+            places = _choose([features[i] for i in part], visual, keep, space, exponent, eps)
+            for i, kept in zip(part, places, strict=True):
+                out[i] = kept
     return out
 
 
-def _asked(tokens: Tensor, spread: Tensor, text: Tensor, keep: int) -> Tensor:
-    """Of `spread` [K1], the `keep` that the text looks at most -> [1, keep]."""
-    if not len(text):
-        return spread[None, :keep]
-    keys = tokens[spread]
-    scale = keys.shape[-1] ** -0.5
-    scores = peak_scores(text[None, None], keys[None, None], [len(text)], scale)
-    return spread[top_indices(scores, keep)]
+def _choose(
+    features: list[Tensor], visual: Visual, keep: int, space: float, exponent: float, eps: float
+) -> Tensor:
+    """Of images of one shape: int64 [B, K], ascending."""
+    device = features[0].device
+    everything = torch.arange(visual.length, device=device)
+    if keep == visual.tokens:
+        return everything.expand(len(features), -1)
+    offsets = visual.offsets().to(device, non_blocking=True)
+    tokens = torch.stack([one[: visual.length].index_select(0, offsets) for one in features])
+    tokens = tokens.float().nan_to_num_(0.0, 0.0, 0.0)
+    places = visual.positions().to(device, non_blocking=True)
+    chosen = sample(tokens, places, keep, space, exponent, eps)
+    stays = torch.ones(len(features), visual.length, dtype=torch.uint8, device=device)
+    stays.index_fill_(1, offsets, 0)
+    stays.scatter_(1, offsets.expand(len(features), -1).gather(1, chosen), 1)
+    # As `nonzero`, which would wait for the device: a stable sort puts what stays first, in order.
+    order = stays.sort(stable=True, dim=1, descending=True).indices
+    return order[:, : visual.length - visual.tokens + keep].contiguous()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,6 +20,8 @@ from stsprune.engine.visual import Plane, Visual, square
 from stsprune.errors import InvalidArgumentError, UnsupportedModelError
 
 from .choose import kept_length
+
+_log = logging.getLogger("stsprune.serving")
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,42 @@ class ServedFamily:
                 return shape
         raise self._strange(length)
 
+    def served_visual(self, config: Any, item: Mapping[str, Any], length: int) -> Visual:
+        """As `visual`, in a worker: raises nothing; the likeliest shape where none fits."""
+        shapes = self._shapes(config, item)
+        for shape in shapes:
+            if shape.length == length:
+                return shape
+        _log.error("%s; the answer is spoiled", self._strange(length))
+        return shapes[0]
+
     def pruned_visual(
         self, config: Any, item: Mapping[str, Any], kept: int, budget: int | float
-    ) -> Visual:
-        """The shape of one image of which `kept` placeholders stay. Raises as `visual` does."""
+    ) -> Visual | None:
+        """The shape of one image of which `kept` placeholders stay, in a worker: None where none
+        fits or nothing is known of the image."""
+        if self.describes is not None and self.describes not in item:
+            return None
         for shape in self._shapes(config, item):
             if kept_length(shape, budget) == kept:
                 return shape
-        raise self._strange(kept)
+        _log.error("%s; the answer is spoiled", self._strange(kept))
+        return None
+
+    def longest(self, config: Any, item: Mapping[str, Any]) -> int:
+        """Placeholders of one image before pruning, at most."""
+        return max(shape.length for shape in self._shapes(config, item))
+
+    def entries(self, item: Mapping[str, Any]) -> int:
+        """Entries of `pixel_values` that one image has."""
+        if self.describes == "image_grid_thw":
+            return math.prod(torch.as_tensor(item[self.describes]).flatten().tolist())
+        return int(item[self.describes]) if self.describes == "image_num_patches" else 1
+
+    def placeholders(self, config: Any) -> set[int]:
+        """Ids that rows of an encoder stand at, of images and of videos."""
+        videos = (getattr(config, name, None) for name in ("video_token_id", "video_token_index"))
+        return {self.image_token(config), *(int(one) for one in videos if one is not None)}
 
     def _strange(self, length: int) -> InvalidArgumentError:
         return InvalidArgumentError(

@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 import os
 
-from stsprune.errors import UnsupportedModeError
 from stsprune.recipes import read_recipe
 
-from .settings import BUDGET, left_out, read_settings
-
-#: Releases of vLLM whose classes the pruning classes were written and tested against.
-VERSIONS = ("0.32",)
+from .evidence import ACCEPT, check_source
+from .settings import left_out, read_settings
 
 
 def register() -> None:
     """Put the pruning classes in the place of vLLM's own, if the environment asks for pruning.
 
     Raises InvalidArgumentError for a setting that is wrong and UnsupportedModeError for a vLLM
-    that the classes were not written for.
+    whose source is not that of one that the classes were tested with.
     """
     settings = read_settings(os.environ)
     if settings is None:
@@ -30,7 +27,10 @@ def register() -> None:
             logging.getLogger("stsprune.serving").warning(left_out(recipe))
     import vllm
 
-    check_version(vllm.__version__)
+    if check_source(os.environ, vllm.__version__) == "untested":
+        logging.getLogger("stsprune.serving").warning(
+            "vLLM %s was not tested with stsprune: %s=untested lets it", vllm.__version__, ACCEPT
+        )
 
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
     from vllm.model_executor.models.registry import ModelRegistry
@@ -50,12 +50,3 @@ def register() -> None:
     refuse_bombs()
     if current_platform.is_cpu() and not settings.compact:
         heed_pruning()
-
-
-def check_version(version: str) -> None:
-    """Raises UnsupportedModeError for a version that is not one of `VERSIONS`."""
-    if not any(version == known or version.startswith(known + ".") for known in VERSIONS):
-        raise UnsupportedModeError(
-            f"stsprune prunes with vLLM {' or '.join(VERSIONS)}, got {version}: install "
-            f"vllm=={VERSIONS[-1]}.0, or unset {BUDGET} to serve unpruned"
-        )

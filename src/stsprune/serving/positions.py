@@ -59,12 +59,18 @@ def marked(full: Tensor, index: Tensor, gaps: Sequence[Gap]) -> tuple[Tensor, in
     return positions, int(full.max()) + 1 - len(index)
 
 
-def resolve(positions: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-    """Positions [3, N] with the marks at `places` [K] resolved by `offsets` [K, 3]."""
-    old = positions[:, places]
-    positions = positions.clone()
-    positions[:, places] = torch.where(old < 0, offsets.T.to(old) - 1 - old, old)
-    return positions
+def resolve(positions: Tensor, rowed: Tensor, offsets: Tensor) -> Tensor:
+    """Positions [3, N] with the marks of the first K places of `rowed` resolved by `offsets`.
+
+    rowed: bool [N], the placeholders that rows of an encoder may stand at; offsets: int64 [K, 3],
+    negative for a row whose position is final. No synchronisation with a GPU.
+    """
+    if not len(offsets):
+        return positions
+    rank = rowed.cumsum(0) - 1
+    found = offsets.to(positions)[rank.clamp(0, len(offsets) - 1)].T
+    open_marks = rowed & (rank < len(offsets)) & (positions < 0) & (found >= 0)
+    return torch.where(open_marks, found - 1 - positions, positions)
 
 
 def delta(positions: Tensor) -> int:

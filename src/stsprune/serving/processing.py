@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from vllm.multimodal.hasher import MultiModalHasher
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptUpdateDetails
@@ -16,20 +14,19 @@ from stsprune.errors import InvalidArgumentError
 
 from .choose import kept_length
 from .families import ServedFamily
-from .prompt import text_behind, without
+from .metrics import count, made_up
+from .prompt import without
+from .requests import ENTRY, entry, others, requested
 from .settings import BUDGET, POSITIONS, ServingSettings
 from .start import position_limit
-
-#: Name of the entry that takes the prompt's text to the model.
-TEXT = "stsprune_text"
-_text: ContextVar[tuple[int, ...]] = ContextVar("stsprune_text", default=())
 
 
 @dataclass
 class PrunedDetails(PromptUpdateDetails):
-    """An image's placeholders, and how many were left out."""
+    """An image's placeholders, how many were left out, and of how many visual tokens."""
 
     dropped: int = 0
+    tokens: int = 0
 
 
 class PrunedProcessor:
@@ -39,22 +36,21 @@ class PrunedProcessor:
     settings: ClassVar[ServingSettings]
     info: Any
 
-    def apply(self, inputs: Any, timing_ctx: Any) -> Any:
-        """See vLLM. Raises InvalidArgumentError where positions would leave the model's range."""
-        token = _text.set(text_behind(inputs.prompt, self._image()))
+    def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """See vLLM."""
+        token = made_up.set(True)
         try:
-            return super().apply(inputs, timing_ctx)  # type: ignore[misc]
+            return super().get_dummy_mm_inputs(*args, **kwargs)  # type: ignore[misc]
         finally:
-            _text.reset(token)
+            made_up.reset(token)
 
     def _image(self) -> int:
         return self.family.image_token(self.info.get_hf_config())
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         hashes = dict(super()._get_mm_hashes(inputs))  # type: ignore[misc]
-        more: dict[str, Any] = {"stsprune": self.settings.tag()}
-        if self.settings.semantics:
-            more["stsprune_text"] = list(_text.get())
+        budget = requested(inputs.hf_processor_mm_kwargs, self.settings.budget)
+        more = {"stsprune": self.settings.tag(budget)}
         algorithm = self.info.ctx.get_mm_config().mm_hasher_algorithm
         if "image" in hashes:
             hashes["image"] = [
@@ -64,32 +60,32 @@ class PrunedProcessor:
         return hashes
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Any) -> Any:
-        data = super()._apply_hf_processor_main(mm_items, hf_kwargs)  # type: ignore[misc]
+        budget = requested(hf_kwargs, self.settings.budget)
+        data = super()._apply_hf_processor_main(mm_items, others(hf_kwargs))  # type: ignore[misc]
         images = mm_items.get_all_counts().get("image", 0)
-        if self.settings.semantics and images:
-            data[TEXT] = torch.tensor(_text.get(), dtype=torch.long).expand(images, -1)
+        if images:
+            data[ENTRY] = entry(budget, images)
         return data
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Any) -> Any:
-        fields = dict(
-            super()._get_mm_fields_config(hf_inputs, hf_processor_mm_kwargs)  # type: ignore[misc]
+        fields = super()._get_mm_fields_config(  # type: ignore[misc]
+            hf_inputs, others(hf_processor_mm_kwargs)
         )
-        if self.settings.semantics:
-            fields[TEXT] = MultiModalFieldConfig.batched("image")
-        return fields
+        return {**fields, ENTRY: MultiModalFieldConfig.batched("image", keep_on_cpu=True)}
 
     def _get_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Any, out_mm_kwargs: Any
     ) -> Sequence[Any]:
         updates = super()._get_prompt_updates(  # type: ignore[misc]
-            mm_items, hf_processor_mm_kwargs, out_mm_kwargs
+            mm_items, others(hf_processor_mm_kwargs), out_mm_kwargs
         )
+        budget = requested(hf_processor_mm_kwargs, self.settings.budget)
         return [
-            self._shrunk(update, out_mm_kwargs) if update.modality == "image" else update
+            self._shrunk(update, out_mm_kwargs, budget) if update.modality == "image" else update
             for update in updates
         ]
 
-    def _shrunk(self, update: Any, out_mm_kwargs: Any) -> Any:
+    def _shrunk(self, update: Any, out_mm_kwargs: Any, budget: int | float) -> Any:
         config, image = self.info.get_hf_config(), self._image()
 
         def replacement(number: int) -> PromptUpdateDetails:
@@ -100,8 +96,10 @@ class PrunedProcessor:
             length = content.full.count(image)
             item = {name: field.data for name, field in out_mm_kwargs["image"][number].items()}
             visual = self.family.visual(config, item, length)
-            dropped = length - kept_length(visual, self.settings.budget)
-            return PrunedDetails(without(content.full, image, dropped), content.is_embed, dropped)
+            dropped = length - kept_length(visual, budget)
+            return PrunedDetails(
+                without(content.full, image, dropped), content.is_embed, dropped, visual.tokens
+            )
 
         return replace(update, replacement=replacement)
 
@@ -109,9 +107,10 @@ class PrunedProcessor:
         ids, placeholders = super()._maybe_apply_prompt_updates(  # type: ignore[misc]
             mm_items, mm_res
         )
+        updates: Mapping[str, Any] = mm_res.prompt_updates
+        images = [item[0].content for item in updates.get("image", ())]
+        dropped = sum(image.dropped for image in images)
         if not self.settings.compact:
-            images: Mapping[str, Any] = mm_res.prompt_updates
-            dropped = sum(item[0].content.dropped for item in images.get("image", ()))
             limit = position_limit(self.info.ctx.model_config, self.family.axes)
             if len(ids) + dropped > limit:
                 raise InvalidArgumentError(
@@ -119,4 +118,6 @@ class PrunedProcessor:
                     f"the kept ones hold, got {len(ids) + dropped}: send fewer or smaller images, "
                     f"or serve with {POSITIONS}=compact (with {BUDGET} as it is)"
                 )
+        tokens = sum(image.tokens for image in images)
+        count(tokens, tokens - dropped)
         return ids, placeholders

@@ -12,10 +12,9 @@ from stsprune.recipes import Recipe, read_recipe
 from stsprune.selection.budget import check_budget, read_budget
 from stsprune.selection.repulsion import EPS, EXPONENT, SPACE
 
-BUDGET, POSITIONS, SEMANTICS, UNPRUNED, RECIPE, MODEL = (
+BUDGET, POSITIONS, UNPRUNED, RECIPE, MODEL = (
     "STSPRUNE_BUDGET",
     "STSPRUNE_POSITIONS",
-    "STSPRUNE_SEMANTICS",
     "STSPRUNE_UNPRUNED",
     "STSPRUNE_RECIPE",
     "STSPRUNE_RECIPE_MODEL",
@@ -29,15 +28,13 @@ class ServingSettings:
     budget: visual tokens per image, an int >= 1 (an upper bound, as `Method.budget` is) or a
     fraction in (0, 1] of the image's tokens;
     compact: count rotary positions over the kept tokens instead of keeping the original ones;
-    semantics: choose by the prompt's text too, before the language model; unpruned: serve models
-    without a pruning class as they are; space, exponent, eps: of the repulsion; architecture: the
-    only one that a recipe allows, None = any; recipe: its file, what was left out of it is said
-    at the start.
+    unpruned: serve models without a pruning class as they are; space, exponent, eps: of the
+    repulsion; architecture: the only one that a recipe allows, None = any; recipe: its file, what
+    was left out of it is said at the start.
     """
 
     budget: int | float
     compact: bool = False
-    semantics: bool = False
     unpruned: bool = False
     space: float = SPACE
     exponent: float = EXPONENT
@@ -48,11 +45,11 @@ class ServingSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", check_budget(self.budget))
 
-    def tag(self) -> str:
-        """Tells caches of differently pruned images apart."""
+    def tag(self, budget: int | float | None = None) -> str:
+        """Tells caches of differently pruned images apart; budget: of the request, if not ours."""
         repulsion = (self.space, self.exponent, self.eps)
         suffix = "" if repulsion == (SPACE, EXPONENT, EPS) else f"-{repulsion}"
-        return f"stsprune-{self.budget}-{self.compact}-{self.semantics}{suffix}"
+        return f"stsprune-{self.budget if budget is None else budget}-{self.compact}{suffix}"
 
 
 def read_settings(environment: Mapping[str, str]) -> ServingSettings | None:
@@ -61,7 +58,7 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings | None:
     Raises InvalidArgumentError that names the variable, its value and what is allowed.
     """
     compact: bool | None = _choice(environment, POSITIONS, ("original", "compact"))
-    semantics = _choice(environment, SEMANTICS, ("off", "embedding"))
+    _refuse_semantics(environment)
     unpruned = _choice(environment, UNPRUNED, ("0", "1"))
     any_model = _choice(environment, MODEL, ("same", "any"))
     text = environment.get(BUDGET, "").strip()
@@ -73,17 +70,17 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings | None:
             )
         if not environment.get(POSITIONS, "").strip():
             compact = None
-        return _from_recipe(path, compact, semantics, unpruned, any_model)
+        return _from_recipe(path, compact, unpruned, any_model)
     if any_model:
         raise InvalidArgumentError(f"{RECIPE} must be set where {MODEL} is")
     if not text:
-        if compact or semantics or unpruned:
+        if compact or unpruned:
             raise InvalidArgumentError(
-                f"{BUDGET} must be set where {POSITIONS}, {SEMANTICS} or {UNPRUNED} is (or "
+                f"{BUDGET} must be set where {POSITIONS} or {UNPRUNED} is (or "
                 f"{RECIPE}): nothing is pruned without it"
             )
         return None
-    return ServingSettings(read_budget(text, BUDGET), bool(compact), semantics, unpruned)
+    return ServingSettings(read_budget(text, BUDGET), bool(compact), unpruned)
 
 
 def left_out(recipe: Recipe) -> str:
@@ -103,7 +100,7 @@ def left_out(recipe: Recipe) -> str:
 
 
 def _from_recipe(
-    path: str, compact: bool | None, semantics: bool, unpruned: bool, any_model: bool
+    path: str, compact: bool | None, unpruned: bool, any_model: bool
 ) -> ServingSettings:
     """Raises InvalidArgumentError for a recipe of a method that vLLM cannot prune by."""
     try:
@@ -125,7 +122,6 @@ def _from_recipe(
     return ServingSettings(
         method.budget,
         recipe.positions == "compact" if compact is None else compact,
-        semantics,
         unpruned,
         method.space,
         method.exponent,
@@ -133,6 +129,16 @@ def _from_recipe(
         None if any_model else recipe.architecture,
         path,
     )
+
+
+def _refuse_semantics(environment: Mapping[str, str]) -> None:
+    """Choosing by the question's embeddings is gone: a server must not go on without a word."""
+    value = environment.get("STSPRUNE_SEMANTICS", "").strip().lower()
+    if value not in ("", "off"):
+        raise InvalidArgumentError(
+            f"STSPRUNE_SEMANTICS must be unset, got {value!r}: choosing by the question's "
+            "embeddings lost 14 to 18 points and was taken out (docs/serving.md)"
+        )
 
 
 def _choice(environment: Mapping[str, str], name: str, allowed: tuple[str, str]) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from typing import Any
 
+import vllm
 from vllm.config.multimodal import MultiModalConfig
+from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from stsprune.errors import InvalidArgumentError, UnsupportedModeError, UnsupportedModelError
@@ -13,8 +16,14 @@ from stsprune.errors import InvalidArgumentError, UnsupportedModeError, Unsuppor
 from .families import SERVED, ServedFamily
 from .settings import BUDGET, MODEL, POSITIONS, RECIPE, UNPRUNED, ServingSettings, read_settings
 
+#: A child of vLLM's logger, whose lines it prints.
+_log = init_logger("vllm.stsprune")
+
 #: Rows of vLLM's table of rotary angles for mRoPE over the model's longest prompt.
 _MROPE_ROWS = 4
+
+#: Speculation that looks at tokens only, and asks no model for what follows.
+_WITHOUT_A_MODEL = ("ngram",)
 
 
 class PrunedMultiModalConfig(MultiModalConfig):
@@ -64,6 +73,15 @@ def hook(family: ServedFamily, settings: ServingSettings, before: Any) -> type:
         def verify_and_update_config(vllm_config: Any) -> None:
             base.verify_and_update_config(vllm_config)
             check_server(settings, vllm_config)
+            _log.info_once(
+                "stsprune %s prunes %s to %s visual tokens per image, %s positions, %s; vLLM %s",
+                version("stsprune"),
+                vllm_config.model_config.model,
+                settings.budget,
+                "compact" if settings.compact else "original",
+                f"recipe {settings.recipe}" if settings.recipe else "no recipe",
+                vllm.__version__,
+            )
 
     return PrunedModelConfig
 
@@ -113,12 +131,18 @@ def check_server(settings: ServingSettings, vllm_config: Any) -> None:
             f"must be 1 with {POSITIONS}=original: later stages do not learn which tokens were "
             "kept",
         )
+        draft = getattr(vllm_config.speculative_config, "method", None)
         _refuse(
-            vllm_config.speculative_config is not None,
+            vllm_config.speculative_config is not None and draft not in _WITHOUT_A_MODEL,
             "--speculative-config",
-            f"must not be set with {POSITIONS}=original: the draft does not learn which tokens "
-            "were kept",
+            f"must be of method {' or '.join(_WITHOUT_A_MODEL)} with {POSITIONS}=original, got "
+            f"{draft}: a draft model that knows the kept tokens' positions was not tested",
         )
+    _refuse(
+        vllm_config.kv_transfer_config is not None,
+        "--kv-transfer-config",
+        "must not be set: nothing makes sure that the servers which share KV caches prune alike",
+    )
     _refuse(
         vllm_config.ec_transfer_config is not None,
         "--ec-transfer-config",

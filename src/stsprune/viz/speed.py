@@ -9,6 +9,7 @@ from .marks import LIGHT, Theme, png, style
 from .rows import apart
 
 MAIN, FLOOR, UNPRUNED = "sts", "floor", "unpruned"
+LIMIT = "floor, no encoder"
 PANEL = 1000  # pixels
 
 
@@ -36,13 +37,15 @@ def _panel(axes: Any, group: dict[str, Any], theme: Theme) -> None:
     for row in group["rows"]:
         tokens = group["tokens"] if row["budget"] is None else row["budget"]
         lines.setdefault(row["name"], []).append((tokens, row["ttft"]))
-    whole = lines.pop(UNPRUNED)
+    whole, limit = lines.pop(UNPRUNED), lines.pop(LIMIT, [])
     floor = sorted(lines.pop(FLOOR, []) + whole, key=lambda point: point[0])
     for name, points in sorted(lines.items(), key=lambda line: line[0] == MAIN):
         first = name == MAIN
         colour = theme.hues[0] if first else theme.soft
         _line(axes, points, name, colour, "o", 2.4 if first else 0.9, 6 if first else 3)
     _line(axes, floor, "floor: only the kept tokens, no pruning code", theme.ink, "s", 1.4, 5)
+    if limit:
+        _line(axes, limit, "the same with the encoder's output at hand", theme.faint, "s", 1.2, 4)
     level = whole[0][1]["median"]
     axes.axhline(level, color=theme.soft, lw=1, linestyle=(0, (4, 3)), label="unpruned")
     axes.set_title(f"Time to first token, batch {group['batch']}")

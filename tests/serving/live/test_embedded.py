@@ -1,4 +1,4 @@
-"""The embedded model in process: blocks, chosen by the question, and errors at the start."""
+"""The embedded model in process: blocks, cached pictures, and errors at the start."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def job(model, prompts, **more):
     return {"model": str(model), "llm": LLM, "max_tokens": 2, "prompts": prompts} | more
 
 
-def test_the_question_chooses_and_caches_tell_questions_apart(embedded):
+def test_blocks_and_cached_pictures(embedded):
     """Each answer alone, in a fresh engine, equals the same one after others about the picture."""
     asked = [prompt(one) for one in questions(8)]
     asked = [one | {"images": [{"scene": 0}]} for one in asked]
-    settings = {"STSPRUNE_BUDGET": "48", "STSPRUNE_SEMANTICS": "embedding"}
+    settings = {"STSPRUNE_BUDGET": "48"}
     together = answer(job(embedded, asked + asked, watch_blocks=True), **settings)
     lengths = [len(one["prompt"]) for one in together["answers"]]
     assert together["blocks"] == [-(-length // BLOCK) for length in lengths]
@@ -27,7 +27,6 @@ def test_the_question_chooses_and_caches_tell_questions_apart(embedded):
         job(embedded, asked) | {"llm": LLM | {"enable_prefix_caching": False}}, **settings
     )
     assert tokens == [one["tokens"] for one in fresh["answers"]] * 2
-    # What was cached for a question serves the same question only: `<s> USER:` is no full block.
     assert all(one["cached"] >= BLOCK for one in together["answers"])
 
 

@@ -21,6 +21,7 @@ PROMPTS = [
 ]
 #: vLLM's two model runners: the first is the CPU's, the second what it takes on GPUs.
 RUNNERS = {"V1": {}, "V2": {"VLLM_USE_V2_MODEL_RUNNER": "1"}}
+NGRAM = {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 2}
 #: The others run with `make test-vllm-all`: each starts an engine.
 EVERY_RUN = [("Qwen2.5-VL", "V2"), ("Qwen3-VL", "V1"), ("Qwen3-VL", "V2")]
 
@@ -90,6 +91,7 @@ def test_tokens_equal_the_engines(family, runner, tmp_path):
         pytest.param({"max_num_batched_tokens": 8}, {}, id="prompts in chunks"),
         pytest.param({"max_num_batched_tokens": 8}, RUNNERS["V2"], id="prompts in chunks, V2"),
         pytest.param({"enforce_eager": False}, {}, id="compiled"),
+        pytest.param({"speculative_config": NGRAM}, {}, id="speculation"),
         pytest.param(
             {"tensor_parallel_size": 2}, {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}, id="two workers"
         ),

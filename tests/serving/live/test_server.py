@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,6 +23,7 @@ def server(embedded, tmp_path_factory):
     flags = ("--max-model-len", "512", "--block-size", str(BLOCK), "--max-num-batched-tokens", "96")
     limits = ("--limit-mm-per-prompt", '{"image": 3}')
     with serve(str(embedded), *flags, *limits, log=log, STSPRUNE_BUDGET=str(BUDGET)) as running:
+        running.log = log
         yield running
 
 
@@ -86,6 +88,47 @@ def test_bad_images_are_the_clients_fault(server, content):
     assert status == 400, reply
     status, reply = server.chat("what is red ?", [data_url(picture({"scene": 0}))])
     assert status == 200, reply
+
+
+def test_budgets_of_requests(server, asked):
+    """A cheap request, a careful one and one of the server's budget share a picture's caches."""
+    tokenizer = load_embedded()[1].tokenizer
+    for budget in (16, BUDGET, 16, 64, BUDGET):
+        expected = engine_tokens(asked[:4], budget, "original", 1)
+        for question, tokens in zip(asked, expected, strict=False):
+            image = data_url(picture({"scene": question["scene"]}))
+            own = {} if budget == BUDGET else {"mm_processor_kwargs": {"stsprune_budget": budget}}
+            status, reply = server.chat(question["text"], [image], max_tokens=1, **own)
+            assert status == 200, reply
+            assert answers([reply]) == [tokenizer.decode(tokens).strip()]
+            length = len(tokenizer(f"USER: {question['text']} ASSISTANT:")["input_ids"])
+            assert reply["usage"]["prompt_tokens"] == length + budget
+
+
+@pytest.mark.parametrize("budget", [0, -1, 1.5, "many", None])
+def test_bad_budgets_of_requests(server, budget):
+    image = data_url(picture({"scene": 0}))
+    more = {"mm_processor_kwargs": {"stsprune_budget": budget}}
+    status, reply = server.chat("what is red ?", [image], **more)
+    assert status == 400, reply
+    assert "stsprune_budget must be" in str(reply)
+    assert server.chat("what is red ?", [image])[0] == 200
+
+
+def test_counters(server):
+    names = ("visual_tokens_before", "visual_tokens_after", "pruned_requests")
+    before = [server.metric(f"stsprune:{name}_total") for name in names]
+    images = [data_url(picture({"scene": number})) for number in range(2)]
+    assert server.chat("what is red ?", images)[0] == 200
+    assert server.chat("what is red ?", [])[0] == 200
+    after = [server.metric(f"stsprune:{name}_total") for name in names]
+    grown = [new - old for new, old in zip(after, before, strict=True)]
+    assert grown == [2 * 144, 2 * BUDGET, 1]
+
+
+def test_one_line_at_the_start(server):
+    said = server.log.read_text()
+    assert re.search(rf"stsprune \S+ prunes \S+ to {BUDGET} visual tokens per image", said)
 
 
 def test_too_many_images(server):

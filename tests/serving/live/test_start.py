@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from vllm.config.multimodal import MultiModalConfig
 
-from stsprune.errors import InvalidArgumentError
+from stsprune.errors import InvalidArgumentError, UnsupportedModeError
 from stsprune.serving.families import SERVED
 from stsprune.serving.settings import read_settings
-from stsprune.serving.start import prepare
+from stsprune.serving.start import check_server, prepare
 
 LLAVA = SERVED["LlavaForConditionalGeneration"]
 HERE = {"STSPRUNE_BUDGET": "48", "STSPRUNE_POSITIONS": "compact"}
@@ -46,3 +46,35 @@ def test_no_settings_elsewhere(sent, monkeypatch):
         monkeypatch.delenv(name)
     with pytest.raises(InvalidArgumentError, match="got None here"):
         pickle.loads(sent)
+
+
+def server(**changed):
+    """As much of vLLM's configuration as is checked."""
+    plain = {
+        "parallel_config": SimpleNamespace(pipeline_parallel_size=1),
+        "speculative_config": None,
+        "kv_transfer_config": None,
+        "ec_transfer_config": None,
+        "compilation_config": SimpleNamespace(cudagraph_mm_encoder=False),
+        "lora_config": None,
+    }
+    return SimpleNamespace(**plain | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kv_transfer_config": object()}, "--kv-transfer-config must not be set"),
+        ({"ec_transfer_config": object()}, "--ec-transfer-config must not be set"),
+        (
+            {"speculative_config": SimpleNamespace(method="eagle")},
+            "must be of method ngram .* got eagle",
+        ),
+    ],
+)
+def test_ways_to_run_that_are_refused(changed, said):
+    settings = read_settings({"STSPRUNE_BUDGET": "48"})
+    check_server(settings, server())
+    check_server(settings, server(speculative_config=SimpleNamespace(method="ngram")))
+    with pytest.raises(UnsupportedModeError, match=said):
+        check_server(settings, server(**changed))

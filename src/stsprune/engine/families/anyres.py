@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import torch
@@ -32,7 +33,20 @@ class LlavaNext(Family):
 
     def _image(self, model: Any, size: tuple[int, int]) -> Visual:
         side = encoder_side(model)
-        return Visual((Plane((side, side)), Plane(_picture(model, size), newline=True)))
+        return Visual((Plane((side, side)), Plane(_picture(model, size, side), newline=True)))
+
+
+class Granite4Vision(LlavaNext):
+    """Tiles whose tokens a window transformer made fewer; decoder layers add them (deepstack)."""
+
+    name = "Granite 4 Vision"
+    classes = ("Granite4VisionForConditionalGeneration",)
+    since = "5.23"
+
+    def _image(self, model: Any, size: tuple[int, int]) -> Visual:
+        side = int(encoder_side(model) * Fraction(model.config.downsample_rate))
+        picture = Plane(_picture(model, size, side), newline=True)
+        return Visual((Plane((side, side)), picture))
 
 
 class LlavaNextVideo(LlavaNext):
@@ -83,7 +97,7 @@ class LlavaOnevision(LlavaNext):
 
     def _image(self, model: Any, size: tuple[int, int]) -> Visual:
         side = encoder_side(model)
-        height, width = _picture(model, size)
+        height, width = _picture(model, size, side)
         most = int(model.config.vision_aspect_ratio.removeprefix("anyres_max_"))
         ratio = math.sqrt(height * width / (most * side**2))
         if ratio > 1.1:
@@ -91,15 +105,17 @@ class LlavaOnevision(LlavaNext):
         return Visual((Plane((side, side)), Plane((height, width), newline=True)))
 
 
-def _picture(model: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """Grid of the whole picture: tiles without the padding, as transformers cuts it off."""
+def _picture(model: Any, size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Grid of the whole picture: tiles without the padding, as transformers cuts it off.
+
+    side: tokens per side of a tile.
+    """
     from transformers.models.llava_next.modeling_llava_next import (
         get_anyres_image_grid_shape,
         unpad_image,
     )
 
     vision = model.config.vision_config
-    side = vision.image_size // vision.patch_size
     rows, columns = get_anyres_image_grid_shape(
         size, model.config.image_grid_pinpoints, vision.image_size
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -17,27 +16,17 @@ from ..mixers import ATTENTION
 from ..visual import Visual
 
 
-@dataclass(frozen=True)
-class EncoderSource:
-    """The vision encoder's layer whose attention methods may ask for.
-
-    attention: the module with a `config` and registered attention; cls: whether token 0 is CLS.
-    """
-
-    attention: Any
-    cls: bool
-
-
 class Family(ABC):
     """Where a family keeps its parts; the defaults fit most of transformers.
 
     name: for people; classes: transformers class names; modalities: what it can be shown;
-    rotary_axes: numbers per rotary position (3 for mRoPE); text_inputs: per-token inputs that are
-    not 0 for text behind the prompt, and what they are there; per_token: arguments of the decoder
-    or its layers with one entry per token, [B, T, ...], besides the ones that all models have;
-    block_kinds: the kinds of layers in which `blocks` hold; since: the
-    oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an input
-    that the model has another name for.
+    rotary_axes: numbers per rotary position (3 for mRoPE, 0 where no layer reads positions);
+    text_inputs: per-token inputs that are not 0 for text behind the prompt, and what they are
+    there; per_token: arguments of the decoder or its layers with one entry per token, [B, T, ...],
+    besides the ones that all models have; block_kinds: the kinds of layers in which `blocks` hold;
+    since: the oldest transformers that it is proven on; rope_inputs: what get_rope_index calls an
+    input that the model has another name for; proven: whether the package's own tests prove it,
+    else the first prompt of each model does (trial.py); guesses: whether shapes are guessed.
     """
 
     name: ClassVar[str]
@@ -49,6 +38,12 @@ class Family(ABC):
     block_kinds: ClassVar[frozenset[str]] = ATTENTION
     since: ClassVar[str] = FLOOR
     rope_inputs: ClassVar[Mapping[str, str]] = {}
+    proven: ClassVar[bool] = True
+    guesses: ClassVar[bool] = False
+
+    def fitted(self, model: Any) -> Family:
+        """The adapter for this very model; another one where the model decides what it is."""
+        return self
 
     def inner(self, model: Any) -> Any:
         """The module that receives input_ids and pixel_values, and encodes images."""
@@ -78,10 +73,6 @@ class Family(ABC):
 
     def blocks(self, model: Any, arguments: dict[str, Any]) -> Tensor | None:
         """int64 [B, >= T]: tokens of equal number >= 0 attend to each other in both directions."""
-        return None
-
-    def encoder(self, model: Any) -> EncoderSource | None:
-        """The encoder's second last attention, where its tokens are the visual tokens."""
         return None
 
 

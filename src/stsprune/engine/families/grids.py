@@ -1,13 +1,23 @@
-"""Families whose processor tells every image's grid of patches: `image_grid_thw`."""
+"""Families whose processor tells every image's grid: `image_grid_thw`, or its size in pixels."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from .base import Family
-from .shapes import framed, from_grid_thw, from_merge_sizes
-from .table import row
+from .shapes import framed, from_grid_thw, from_merge_sizes, rows_of_codes
+from .table import Table, row
 
 _BOTH = ("image", "video")
 _SECONDS = {"video_second_per_grid": "second_per_grids"}
+
+
+class Emu3(Table):
+    """Images become codes of the text model's own vocabulary."""
+
+    def decoder(self, model: Any) -> Any:
+        """See `Family.decoder`."""
+        return model.model.text_model
 
 
 #: GLM's videos have the placeholders of images and are left as they are.
@@ -52,5 +62,6 @@ GRIDS: tuple[Family, ...] = (
     row("Muse Spark", "MuseSparkForConditionalGeneration", from_grid_thw),
     row("MiniMax M3", "MiniMaxM3SparseForConditionalGeneration", from_grid_thw, since="5.23"),
     row("Cohere Compass", "CohereCompassForConditionalGeneration", from_grid_thw, rotary_axes=3),
+    row("Emu 3", "Emu3ForConditionalGeneration", rows_of_codes, Emu3, since="5.23"),
     row("HunYuan-VL", "HunYuanVLForConditionalGeneration", framed, rotary_axes=4),
 )

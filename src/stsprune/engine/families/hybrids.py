@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stsprune.errors import UnsupportedModeError
+
 from ..layout import Ids
 from ..visual import Plane, Visual
 from .base import Family, given
@@ -70,4 +72,53 @@ class MiniCPMV46(Family):
         return [
             Visual((Plane((height // cell, width // cell)),))
             for height, width in given(arguments, "target_sizes").tolist()
+        ]
+
+
+class MiniCPMOcr(MiniCPMV46):
+    """As MiniCPM-V 4.6; four times the tokens, unless it is told otherwise."""
+
+    name = "MiniCPM-OCR"
+    classes = ("MiniCPMOcrForConditionalGeneration",)
+    since = "5.23"
+
+
+class MiniCPMV47(MiniCPMV46):
+    """As MiniCPM-V 4.6, with positions on a canvas that a picture's slices share."""
+
+    name = "MiniCPM-V 4.7"
+    classes = ("MiniCPMV4_7ForConditionalGeneration",)
+    since = "5.23"
+    rotary_axes = 3
+
+
+class NemotronHOmni(Family):
+    """Mamba-2, experts and few attention layers, none of which reads positions."""
+
+    name = "Nemotron-H Omni"
+    classes = ("NemotronH_Omni_Reasoning_V3",)
+    since = "5.23"
+    rotary_axes = 0
+
+    def inner(self, model: Any) -> Any:
+        """See `Family.inner`."""
+        return model
+
+    def decoder(self, model: Any) -> Any:
+        """See `Family.decoder`."""
+        return model.language_model.model
+
+    def visuals(
+        self, model: Any, modality: str, arguments: dict[str, Any], ids: Ids
+    ) -> Sequence[Visual]:
+        """See `Family.visuals`. Raises UnsupportedModeError beside videos."""
+        if arguments.get("pixel_values_videos") is not None:
+            raise UnsupportedModeError(
+                "pixel_values_videos must not be given beside pixel_values: the prompt does not "
+                "tell a video's placeholders from an image's"
+            )
+        cell = round(1 / model.config.downsample_ratio)
+        return [
+            Visual((Plane((height // cell, width // cell)),))
+            for height, width in given(arguments, "image_grid_hw").tolist()
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..layout import Ids
 from ..visual import Plane, Visual, square
-from .base import EncoderSource, Family, encoder_side, given, square_side
+from .base import Family, encoder_side, given, square_side
 
 
 class Llava(Family):
@@ -29,14 +29,6 @@ class Llava(Family):
         if arguments.get("features") is not None:
             return [square(square_side(len(features))) for features in arguments["features"]]
         return [square(encoder_side(model))] * given(arguments, "pixel_values")[0]
-
-    def encoder(self, model: Any) -> EncoderSource | None:
-        """See `Family.encoder`."""
-        if _pixtral(model):
-            return None
-        tower = model.model.vision_tower
-        layers = getattr(tower, "vision_model", tower).encoder.layers
-        return EncoderSource(layers[-2].self_attn, "clip" in tower.config.model_type)
 
 
 def patch_grids(image_sizes: Any, vision: Any, merge: int) -> list[Visual]:

@@ -60,6 +60,13 @@ def framed(model: Any, modality: str, arguments: dict[str, Any], ids: Ids) -> li
     ]
 
 
+def rows_of_codes(model: Any, modality: str, arguments: dict[str, Any], ids: Ids) -> list[Visual]:
+    """One code per cell of `image_sizes` (pixels); every row ends with a newline token."""
+    cell = model.model.vqmodel.vision_spatial_factor
+    sizes = given(arguments, "image_sizes").tolist()
+    return [Visual((Plane((int(h) // cell, int(w) // cell), newline=True),)) for h, w in sizes]
+
+
 def count_of(arguments: dict[str, Any]) -> int:
     """Images of a call, each encoded as one picture of one size."""
     features = arguments.get("features")

@@ -20,11 +20,15 @@ class Verdict:
     why: str
     nearest: str = ""
 
+    @property
+    def outside(self) -> bool:
+        """Whether its visual tokens are not in the decoder's sequence at all."""
+        return self.why in (_CROSS, _ENCODER)
+
 
 _CROSS = "cross-attention: its visual tokens are not in the sequence"
 _ENCODER = "encoder-decoder: its visual tokens are read by cross-attention"
 _QUERIES = "its image is 32 query tokens already: nothing to gain"
-_HYBRID = "hybrid: layers that scan their tokens have no proven adapter yet"
 _TIMM = "its encoder comes from timm, without which no proof runs"
 
 #: transformers class name -> verdict
@@ -59,14 +63,10 @@ VERDICTS: dict[str, Verdict] = {
         "images are merged inside its decoder, by a mask instead of placeholder ids"
     ),
     "GitForCausalLM": Verdict("its images have no placeholder ids in the prompt"),
-    "Emu3ForConditionalGeneration": Verdict("no adapter yet: image codes in rows", "Fuyu"),
     "FastVlmForConditionalGeneration": Verdict(_TIMM, "LLaVA-1.5"),
     "PerceptionLMForConditionalGeneration": Verdict(_TIMM, "InternVL 3"),
     "Gemma3nForConditionalGeneration": Verdict(
         "its hidden states hold four streams per token (AltUp)", "Gemma 3"
-    ),
-    "Granite4VisionForConditionalGeneration": Verdict(
-        "its image features are added before many layers, which no stage scores yet", "LLaVA-NeXT"
     ),
     "UnlimitedOcrForConditionalGeneration": Verdict(
         "its window slides over the answer only, which no mask here expresses", "DeepSeek-OCR 2"
@@ -85,9 +85,6 @@ VERDICTS: dict[str, Verdict] = {
     ),
     "InklingForConditionalGeneration": Verdict("every layer convolves over neighbouring tokens"),
     "Inkling2ForConditionalGeneration": Verdict("every layer convolves over neighbouring tokens"),
-    "MiniCPMOcrForConditionalGeneration": Verdict(_HYBRID, "Qwen3-VL"),
-    "MiniCPMV4_7ForConditionalGeneration": Verdict(_HYBRID, "Qwen3-VL"),
-    "NemotronH_Omni_Reasoning_V3": Verdict(_HYBRID, "InternVL 3"),
 }
 
 

@@ -75,21 +75,17 @@ class Prefill:
         """The structure stage; what changes in the decoder's keyword arguments."""
         embeds = self.prompt.embeds
         for number, (bucket, plan) in enumerate(self._buckets()):
+            left = self._left(number, bucket, plan)
             if plan.structure is None:
                 continue
             view = None if self.prompt.encoder is None else self.prompt.encoder(bucket)
-            tokens = entering(bucket, embeds, view)
+            tokens = entering(bucket, self.prompt.features, view, left)
             kept, merged = structure_stage(
-                self.method, tokens, plan.structure, bucket.visual, self.trace
+                self.method, tokens, plan.structure, bucket.visual, self.trace, left
             )
             self.table.drop(number, kept)
             if merged is not None:
-                if kwargs.get("per_layer_inputs") is not None:
-                    name = type(self.method).__name__
-                    raise UnsupportedModeError(
-                        f"method must not merge before the first layer, as {name} does, for a "
-                        "model with inputs per layer: a merged token has none"
-                    )
+                self._check_merged(kwargs)
                 places = (bucket.rows[:, None], self.table.columns(number))
                 embeds = embeds.index_put(places, merged)
         self._regroup(0)
@@ -111,8 +107,8 @@ class Prefill:
         self, layer: int, hidden: Tensor, kwargs: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Any]]:
         """See `Pass`; gathers where the layer before it scored."""
-        if self.prompt.deepstack is not None and layer > 0:
-            hidden = self.prompt.deepstack.add(layer - 1, hidden, self.table.index)
+        if self.prompt.deepstack is not None:
+            hidden = self.prompt.deepstack.add(layer, hidden, self.table.index)
         if layer - 1 in self.reads:
             for merge in self._merges:
                 hidden = merge(hidden)
@@ -132,7 +128,7 @@ class Prefill:
     def read(self, reading: Reading) -> None:
         """See `Pass`: the semantic stage, which drops from the next layer on."""
         cached = reading.keys.shape[2] - self.table.index.shape[1]
-        embeds = self.prompt.embeds if "embeddings" in self.method.needs else None
+        embeds = self.prompt.features if "embeddings" in self.method.needs else None
         for number, (bucket, plan) in enumerate(self._buckets()):
             keep = dict(plan.semantics).get(reading.layer)
             if keep is None:
@@ -169,6 +165,35 @@ class Prefill:
 
     def _buckets(self) -> list[tuple[Bucket, Plan]]:
         return list(zip(self.layout.buckets, self.prompt.plans, strict=True))
+
+    def _check_merged(self, kwargs: Mapping[str, Any]) -> None:
+        """What later layers add is a token's own. Raises UnsupportedModeError."""
+        what = "inputs per layer: a merged token has none"
+        if kwargs.get("per_layer_inputs") is None:
+            if self.prompt.deepstack is None or not self.prompt.deepstack.empty:
+                return
+            what = "images that later layers add: a merged token is not among them"
+        raise UnsupportedModeError(
+            f"method must not merge before the first layer, as {type(self.method).__name__} does, "
+            f"for a model with {what}"
+        )
+
+    def _left(self, number: int, bucket: Bucket, plan: Plan) -> Tensor | None:
+        """int64 [I, K]: what a stage inside the encoder left of a bucket's tokens; they stay.
+
+        Raises InvalidArgumentError where the next stage keeps more.
+        """
+        stage, tokens = self.method.encoder, bucket.visual.tokens
+        if stage is None or not self.prompt.left:
+            return None
+        left = torch.stack([self.prompt.left[image] for image in bucket.images])
+        if left.shape[1] == tokens:
+            return None
+        stage.check(left.shape[1], tokens, tokens if plan.structure is None else plan.structure)
+        left = left.to(bucket.columns.device)
+        self.trace.record(bucket.images, bucket.visual, "encoder", -1, left)
+        self.table.drop(number, left)
+        return left
 
     def _held(self, number: int) -> HeldImages:
         bucket, plan = self._buckets()[number]

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from stsprune.engine import Trace
-from stsprune.engine.compat import CACHE
-from stsprune.engine.families import family_of
-from stsprune.engine.unpruned import unpruned
+from .compat import CACHE
+from .families import Family, family_of
+from .trace import Trace
+from .unpruned import unpruned
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Prompt:
     """Model inputs and what is the same in every run of them.
 
     mask: [B, T + steps]; positions: [..., B, T + steps] where the caller or a model with positions
-    on several axes gives them (transformers gets those wrong from a mask).
+    on several axes gives them (transformers gets those wrong from a mask); family: the adapter.
     """
 
     model: Any
@@ -29,13 +30,19 @@ class Prompt:
     steps: int
     mask: Tensor
     positions: Tensor | None
+    family: Family
 
     @classmethod
-    def of(cls, model: Any, inputs: Mapping[str, Any], steps: int) -> Prompt:
-        """Nothing is run."""
+    def of(
+        cls, model: Any, inputs: Mapping[str, Any], steps: int, family: str | Family | None = None
+    ) -> Prompt:
+        """Nothing is run; family: see `family_of`."""
+        family = family_of(model, family)
         ids = inputs["input_ids"]
-        given = unpruned(model, inputs, Trace(), ids.new_zeros(len(ids), steps)).given
-        return cls(model, inputs, steps, given["attention_mask"], given.get("position_ids"))
+        zeros = ids.new_zeros(len(ids), steps)
+        given = unpruned(model, inputs, Trace(), zeros, family=family).given
+        mask, positions = given["attention_mask"], given.get("position_ids")
+        return cls(model, inputs, steps, mask, positions, family)
 
     @property
     def length(self) -> int:
@@ -44,7 +51,10 @@ class Prompt:
 
     def prefill(self) -> tuple[Tensor, Any]:
         """Logits [B, V] behind the prompt, and the KV cache."""
-        out = self.model(**self.inputs, use_cache=True, logits_to_keep=1)
+        # As generate() does: Granite 4 Vision makes none of its own.
+        cache = DynamicCache(config=self.family.decoder(self.model).config)
+        given = {CACHE: cache, "use_cache": True, "logits_to_keep": 1}
+        out = self.model(**self.inputs, **given)
         return out.logits[:, -1], getattr(out, CACHE)
 
     def step(self, number: int, token: Tensor, cache: Any) -> Tensor:
@@ -65,7 +75,7 @@ class Prompt:
 
         Placeholders of images are never chosen: nobody could tell them from the prompt's.
         """
-        marks = list(family_of(self.model).token_ids(self.model).values())
+        marks = list(self.family.token_ids(self.model).values())
         chosen, seen = [], []
         for at in range(self.steps):
             allowed = logits.clone()
@@ -77,9 +87,9 @@ class Prompt:
 
 
 @contextmanager
-def untouched(model: Any) -> Iterator[None]:
+def untouched(model: Any, family: Family) -> Iterator[None]:
     """What a run leaves behind on the model (mRoPE's offset) is put back."""
-    inner = family_of(model).inner(model)
+    inner = family.inner(model)
     kept = {name: getattr(inner, name) for name in ("rope_deltas",) if hasattr(inner, name)}
     try:
         yield
