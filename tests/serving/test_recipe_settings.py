@@ -55,3 +55,9 @@ def test_refusals(written):
     for method in (Random(48), STS(48, structure=False)):
         with pytest.raises(InvalidArgumentError, match="must be of method sts or structure-only"):
             read_settings({"STSPRUNE_RECIPE": written(method)})
+
+
+def test_a_stage_inside_the_encoder_is_refused(written):
+    path = written(STS(48, encoder=0.5))
+    with pytest.raises(InvalidArgumentError, match="must be without a stage inside the encoder"):
+        read_settings({"STSPRUNE_RECIPE": path})
