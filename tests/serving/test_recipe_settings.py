@@ -57,3 +57,9 @@ def test_refusals(written):
             read_settings({"STSPRUNE_RECIPE": written(method)})
     with pytest.raises(InvalidArgumentError, match=r"must be of a fixed budget, .* potential 7.0"):
         read_settings({"STSPRUNE_RECIPE": written(STS(48, potential=7.0))})
+
+
+def test_a_stage_inside_the_encoder_is_refused(written):
+    path = written(STS(48, encoder=0.5))
+    with pytest.raises(InvalidArgumentError, match="must be without a stage inside the encoder"):
+        read_settings({"STSPRUNE_RECIPE": path})
