@@ -145,6 +145,8 @@ def test_interrupt_of_the_program(picture):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        # A shell's background jobs ignore SIGINT, and so would the program.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_for_a_reader(pipe)
     errors = _interrupt(program)

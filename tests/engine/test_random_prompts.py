@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import threading
@@ -98,7 +99,10 @@ def test_random_prompts(family):
             assert all(late <= early for early, late in itertools.pairwise(kept))
         if shown:
             name = f"{family}, random prompts"
-            assert judged(name, got, model, inputs, trace, continuation) < TOLERANCE
+            largest = judged(name, got, model, inputs, trace, continuation)
+            if largest >= TOLERANCE:  # rounding, if it goes in double precision
+                assert largest < 10 * TOLERANCE
+                assert in_double(model, method, inputs, continuation) < 1e-9
         else:
             wanted = run_unpruned(model, inputs, continuation)
             assert (got - wanted).abs().max() < TOLERANCE
@@ -106,6 +110,27 @@ def test_random_prompts(family):
 
     check()
     assert outcomes["exact"] > examples / 2, outcomes
+
+
+def in_double(model, method, inputs, continuation):
+    """The largest difference to the oracles of the same prompt and model in float64."""
+    double = copy.deepcopy(model).double()
+    inputs = {
+        name: value.double() if torch.is_tensor(value) and value.is_floating_point() else value
+        for name, value in inputs.items()
+    }
+    got, trace, *_ = run_pruned(double, method, inputs, continuation)
+    return max(differences(got, double, inputs, trace, continuation).values())
+
+
+@pytest.mark.parametrize("queries", ["last", "all"])
+def test_a_difference_of_rounding_goes_in_double_precision(queries):
+    """The largest that was ever found in float32: 1.1e-4, by chance."""
+    kit, model = KITS["SmolVLM"], shared("SmolVLM")
+    prompt = [["image", 5, 5, 5, 2], ["image", 1, 5, "image", 2]]
+    inputs, method = kit.inputs(model, prompt, 0), STS(1, layer=0, ratio=1, queries=queries)
+    continuation = torch.tensor([[5, 7], [6, 5]])
+    assert in_double(model, method, inputs, continuation) < 1e-9
 
 
 def refusal_is_right(text, prompt, semantics):

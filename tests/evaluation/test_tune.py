@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stsprune.evaluation.jobs import TUNED, make_jobs, tuned_settings
+from stsprune.evaluation.benchmarks import find_benchmark
+from stsprune.evaluation.jobs import make_jobs, tuned_settings
 from stsprune.evaluation.runner import Setup, model_shape, open_folder, run
 from stsprune.evaluation.tune import Trial, accuracies, best_trial, search
 from stsprune.method import STS, methods
@@ -84,7 +85,7 @@ def test_every_step_fits_its_method(name):
 
 
 def test_the_chosen_settings_ship_and_fit():
-    assert TUNED.exists()
+    assert find_benchmark("sceneqa").tuned.exists()
     chosen = tuned_settings()
     assert set(chosen) == set(methods())
     jobs, _ = make_jobs(list(methods()), [32], *model_shape(), settings=chosen)
