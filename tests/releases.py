@@ -27,9 +27,11 @@ def need_repeated_pictures(several: bool) -> None:
 
 
 def need_repeated_grids(family: str) -> None:
-    """Skip Qwen3.5 where this release's generate() mixes up pictures of several rows (5.19)."""
+    """Skip families whose pictures of several rows this release's generate() mixes up."""
     if family.startswith("Qwen3.5") and transformers.__version__.startswith("5.19."):
         pytest.skip("this transformers repeats Qwen3.5's pictures in the wrong order")
+    if family == "Nemotron-H Omni" and transformers.__version__.startswith("5.24."):
+        pytest.skip("this transformers' unpruned beams of two pictures differ from its own forward")
 
 
 def need_this_peft() -> None:

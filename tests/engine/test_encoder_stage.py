@@ -124,7 +124,7 @@ def features(inner, modality, inputs):
     pooled = out.pooler_output
     rows = [pooled.flatten(0, 1) if isinstance(pooled, torch.Tensor) else torch.cat(list(pooled))]
     for each in getattr(out, "deepstack_features", None) or []:
-        rows.insert(0, torch.cat(list(each)))
+        rows.insert(0, each if isinstance(each, torch.Tensor) else torch.cat(list(each)))
     return rows
 
 

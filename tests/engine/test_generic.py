@@ -93,7 +93,7 @@ def test_a_video():
     [
         ("Gemma 3", r"differ by 0\.\d+ .* 0\.0001 is allowed"),
         ("ERNIE 4.5-VL", "IndexError"),
-        ("PaliGemma", "the unpruned model differs by"),
+        ("PaliGemma", r"the unpruned model differs by|differ by \d"),
     ],
 )
 def test_a_model_that_it_does_not_fit_is_left_as_it_was(family, why):

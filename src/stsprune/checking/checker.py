@@ -40,7 +40,7 @@ def check(
     answer). Compared are the pruned logits with two oracles that share no code with the engine's
     forward pass, a budget of 1.0 with the unpruned model, and the KV cache's bytes with the plan's.
     Then both sides are timed in turns. In float32 logits may differ by 1e-4, in half precision by
-    four times the most that the unpruned model differs by from itself, cached against not.
+    eight times the most that the unpruned model differs by from itself, cached against not.
 
     Args:
         model: As for `prune`, left as it was.

@@ -8,8 +8,9 @@ from torch import Tensor
 #: The most that float32 may differ by, as in the tests of every family.
 BAR = 1e-4
 #: How often the unpruned model's own noise a half-precision run may differ by: two runs that round
-#: in other places differ by about the noise, and the largest of many logits varies.
-NOISES = 4.0
+#: in other places differ by about the noise, and the largest of many logits varies. Over 125 random
+#: models in bfloat16 right pruning differed by up to 6.3, dropping itself changed 80 and more.
+NOISES = 8.0
 
 
 def allowed(logits: Tensor, noise: float) -> float:
