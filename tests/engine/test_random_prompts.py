@@ -109,7 +109,7 @@ def test_random_prompts(family):
         outcomes["exact"] += 1
 
     check()
-    assert outcomes["exact"] > examples / 2, outcomes
+    assert outcomes["exact"] > (examples / 2 if examples >= 50 else 0), outcomes
 
 
 def in_double(model, method, inputs, continuation):
@@ -171,7 +171,8 @@ def test_a_fault_anywhere_restores_the_model(family, monkeypatch):
     def fail(*args, **kwargs):
         raise Fault
 
-    for module in (tower, decoder, *decoder.layers, head_of(model)):
+    layers = (decoder.layers[at] for at in (0, DEPTH // 2, DEPTH - 1))
+    for module in (tower, decoder, *layers, head_of(model)):
         for calls in (0, 1):  # in the prompt's pass, or in a later one
             seen = itertools.count()
 

@@ -21,7 +21,7 @@ BLOCK = 32  # vLLM's attention on the CPU takes multiples of 32
 def server(embedded, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     flags = ("--max-model-len", "512", "--block-size", str(BLOCK), "--max-num-batched-tokens", "96")
-    limits = ("--limit-mm-per-prompt", '{"image": 3}')
+    limits = ("--limit-mm-per-prompt", '{"image": 3}', "--trust-request-mm-kwargs")
     with serve(str(embedded), *flags, *limits, log=log, STSPRUNE_BUDGET=str(BUDGET)) as running:
         running.log = log
         yield running
