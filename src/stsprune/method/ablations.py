@@ -40,7 +40,7 @@ class SemanticsOnly(STS):
     """STS without its structure stage: the earliest filter that the budget allows."""
 
     ablation: ClassVar[bool] = True
-    search: ClassVar[tuple[Step, ...]] = ({"layer": (0, 1)}, QUERY, WITHDRAWAL)
+    search: ClassVar[tuple[Step, ...]] = (WITHDRAWAL, {"layer": (0, 1)}, QUERY)
 
     structure: bool = False
     layer: int | None = 0
@@ -51,7 +51,7 @@ class WithoutFilter(STS):
     """STS without the instruction's filter: repulsion, then the withdrawal alone."""
 
     ablation: ClassVar[bool] = True
-    search: ClassVar[tuple[Step, ...]] = (REPULSION, WITHDRAWAL)
+    search: ClassVar[tuple[Step, ...]] = (WITHDRAWAL, REPULSION)
 
     ratio: float = 1.0
 
@@ -85,7 +85,7 @@ class FeaturesOnly(STS):
     """STS with space = 0: tokens repel by feature alone."""
 
     ablation: ClassVar[bool] = True
-    search: ClassVar[tuple[Step, ...]] = (EXPONENTS, FILTER, FALLS)
+    search: ClassVar[tuple[Step, ...]] = (WITHDRAWAL, EXPONENTS, FILTER, FALLS)
 
     space: float = 0.0
 
@@ -95,7 +95,7 @@ class PlacesOnly(STS):
     """STS with space = 1: tokens repel by place alone."""
 
     ablation: ClassVar[bool] = True
-    search: ClassVar[tuple[Step, ...]] = (EXPONENTS, FILTER, FALLS)
+    search: ClassVar[tuple[Step, ...]] = (WITHDRAWAL, EXPONENTS, FILTER, FALLS)
 
     space: float = 1.0
 

@@ -73,7 +73,7 @@ class STS(Method):
         InvalidTypeError: A budget that is no number.
     """
 
-    search: ClassVar[tuple[Step, ...]] = (REPULSION, FILTER, FALLS, QUERY, WITHDRAWAL)
+    search: ClassVar[tuple[Step, ...]] = (WITHDRAWAL, REPULSION, FILTER, FALLS, QUERY)
 
     space: float = SPACE
     exponent: float = EXPONENT
