@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from stsprune.evaluation.benchmarks import find_benchmark
 from stsprune.evaluation.jobs import Job
 from stsprune.evaluation.runner import Setup, model_shape, open_folder, run
 from stsprune.evaluation.shard import answer_shard
-from stsprune.evaluation.summary import _without_a_family, as_csv, summarise
+from stsprune.evaluation.summary import _Judge, _without_a_family, as_csv, summarise
 from stsprune.method import STS, Random
 
 BENCHMARK = find_benchmark("sceneqa2")
@@ -70,6 +72,10 @@ def test_a_whole_run(tmp_path):
     assert {cell["without"] for cell in cells} == {None, *document["families"]}
     assert {cell["best"] for cell in cells} == {"random"}
     assert as_csv(document).count("\n") == 4
+    long = {row["name"]: row["long"] for row in document["rows"]}
+    assert long["unpruned"]["same"] == 1
+    assert all(row["tokens"] >= row["whole"] for row in long.values())
+    assert long["random"]["same"] < 1
     with pytest.raises(InvalidArgumentError, match="results of benchmark 'sceneqa2'"):
         open_folder(tmp_path, Setup("validation", 1))
 
@@ -85,6 +91,22 @@ def test_a_family_left_out_by_hand():
         ("a", "y", -0.4),
         ("b", "x", 0.2),
     ]
+
+
+def test_answers_of_several_tokens_by_hand():
+    """Two families weigh the same; a short answer leaves its place empty, a longer one is wrong."""
+
+    def item(family, answer):
+        scene = SimpleNamespace(index=0)
+        return SimpleNamespace(scene=scene, question=SimpleNamespace(family=family, answer=answer))
+
+    asked = [item("list", "red blue"), item("read", "c a t"), item("read", "1 2"), item("count", 3)]
+    judge = _Judge(asked, ["list", "read", "count"], BENCHMARK)
+    given = ["red green", "c a", "1 2 3", "4"]
+    found = judge.several(given, ["red blue", "c a", "1 2", "3"])
+    assert found["tokens"] == pytest.approx((1 / 2 + (2 / 3 + 1) / 2) / 2)
+    assert found["whole"] == 0
+    assert found["same"] == pytest.approx((0 + 1 / 2) / 2)
 
 
 def test_an_unknown_benchmark():

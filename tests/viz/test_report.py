@@ -78,6 +78,26 @@ def test_page_is_whole_and_loads_nothing(tmp_path):
     assert "75.0 (73.0 to 77.0)" in html
 
 
+def test_several_tokens_and_a_family_left_out(tmp_path):
+    save_report(tmp_path, full(), [])
+    plain = read(tmp_path)[0]
+    assert "several tokens" not in plain
+    assert "left out" not in plain
+    document = full()
+    document["benchmark"] = "sceneqa2"
+    for row in document["rows"]:
+        row["long"] = {"tokens": 0.912, "whole": 0.834, "same": 0.756}
+    document["without"] = [
+        {"budget": 48, "without": None, "best": "divprune", "lead": 0.03},
+        {"budget": 48, "without": "count", "best": "structure-only", "lead": -0.012},
+    ]
+    save_report(tmp_path, document, [])
+    html, checker = read(tmp_path)
+    assert "stsprune eval: SceneQA 2, " in html
+    assert checker.text.count("48 tokens: answers of several tokens") == 1
+    assert {"91.2", "83.4", "75.6", "+3.0 divprune", "-1.2 structure-only"} <= set(checker.text)
+
+
 def test_texts_are_escaped(tmp_path, monkeypatch):
     monkeypatch.setattr(compose, "png", lambda figure, wide: b"not drawn here")
     bad = "<script>alert('x')</script>"

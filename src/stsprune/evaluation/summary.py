@@ -39,7 +39,9 @@ def summarise(
     shape: (visual tokens, decoder layers) of the model.
     rows: one per method and budget. accuracy: family -> [mean, low, high] with a 95 % interval,
     "mean" over the families, "all" over the questions; relative: accuracy over unpruned;
-    agreement: share of the unpruned model's answers; kl: mean KL divergence of the answer's
+    agreement: share of the unpruned model's answers; long: where answers have several tokens, the
+    share of the right tokens that stand at their place, of whole right answers and of the unpruned
+    model's whole answers, mean over those families; kl: mean KL divergence of the answer's
     distribution from unpruned, nats; first, middle: `FIGURES` of what the first stage kept and of
     what the decoder still sees half-way; against: the paired test of STS with this method at this
     budget (wins: only STS is right; p: exact McNemar; p_holm: corrected over the methods), on all
@@ -55,7 +57,7 @@ def summarise(
             parts.append(shard[stored])
     asked = find_benchmark(setup.benchmark)
     names = [name for name in asked.families if any(i.question.family == name for i in items)]
-    judge = _Judge(items, names)
+    judge = _Judge(items, names, asked)
     config, length = _text_config(asked), _text_length(asked, items)
     whole = records[Job.unpruned().stored]
     unpruned = _joined(whole, "answer")
@@ -90,16 +92,38 @@ def summarise(
 class _Judge:
     """Marks answers, per family and over all."""
 
-    def __init__(self, items: Sequence[Item], families: Sequence[str]) -> None:
+    def __init__(self, items: Sequence[Item], families: Sequence[str], asked: Benchmark) -> None:
         self.wanted = [item.question.answer for item in items]
+        self.tokenizer = asked.tokenizer()
         self.scenes = [item.scene.index for item in items]
         self.families = {
             name: [n for n, item in enumerate(items) if item.question.family == name]
             for name in families
         }
+        self.long = [index for name, index in self.families.items() if name not in asked.short]
 
     def marks(self, given: Sequence[str]) -> list[bool]:
         return [a == b for a, b in zip(given, self.wanted, strict=True)]
+
+    def several(self, given: Sequence[str], unpruned: Sequence[str]) -> dict[str, float]:
+        """Of answers that have several tokens: "tokens", "whole" and "same", see `summarise`."""
+        of_tokens = {
+            n: self._in_place(given[n], self.wanted[n]) for index in self.long for n in index
+        }
+        return {
+            name: fmean(fmean(mark(n) for n in index) for index in self.long)
+            for name, mark in (
+                ("tokens", of_tokens.__getitem__),
+                ("whole", lambda n: float(given[n] == self.wanted[n])),
+                ("same", lambda n: float(given[n] == unpruned[n])),
+            )
+        }
+
+    def _in_place(self, given: str, wanted: str) -> float:
+        spoken, right = (
+            self.tokenizer(text, add_special_tokens=False).input_ids for text in (given, wanted)
+        )
+        return sum(a == b for a, b in zip(spoken, right, strict=False)) / len(right)
 
     def accuracy(self, marks: Sequence[float]) -> dict[str, list[float]]:
         """[mean, low, high] of every family, of their mean and of all questions."""
@@ -146,6 +170,7 @@ def _row(
         "settings": {} if job.method is None else _settings(job.method),
         "accuracy": judge.accuracy(mean),
         "agreement": fmean(fmean(values) for values in same),
+        **({"long": _means([judge.several(a, unpruned) for a in answers])} if judge.long else {}),
         "kl": fmean(fmean(_joined(parts, "kl")) for parts in records),
         "seconds": fmean(seconds) / count,
         "selection": fmean(sum(p.get("selection", 0.0) for p in parts) for parts in records)
@@ -242,6 +267,10 @@ def _settings(method: Method) -> dict[str, Any]:
 
 def _joined(parts: Sequence[dict[str, Any]], name: str) -> list[Any]:
     return [value for part in parts for value in part[name]]
+
+
+def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(fmean(part[name] for part in parts), 5) for name in parts[0]}
 
 
 def _mean_figure(parts: Sequence[Sequence[float | None]]) -> float:

@@ -29,13 +29,16 @@ class Document(_Rows, total=False):
     """What `stsprune eval` writes as summary.json; an older one may lack some of it.
 
     blind: family -> [mean, low, high] of guesses without the picture; refused: name, budget and
-    reason; ablations: names; made_by: fingerprint of code and weights.
+    reason; ablations: names; made_by: fingerprint of code and weights; without: STS's lead with
+    each family left out.
     """
 
     families: list[str]
     blind: dict[str, list[float]]
     refused: list[dict[str, Any]]
     ablations: list[str]
+    benchmark: str
+    without: list[dict[str, Any]]
     positions: str
     made_by: str
     versions: dict[str, str]

@@ -95,7 +95,8 @@ def save_report(out: Path, document: Document, walls: Sequence[Any]) -> None:
             _plots(out, document, ACCURACY)
             + tables.overview(document)
             + _legend()
-            + _plots(out, document, FAMILIES, BASELINES),
+            + _plots(out, document, FAMILIES, BASELINES)
+            + _left_out(document),
         ),
         ("Ablations", _plots(out, document, ABLATIONS)),
         ("What is kept", _plots(out, document, COLLAPSE, RELEVANCE)),
@@ -104,7 +105,8 @@ def save_report(out: Path, document: Document, walls: Sequence[Any]) -> None:
         ("Figures at each budget", _details(document)),
         ("How it was made", _origin(document)),
     ]
-    title = f"stsprune eval: SceneQA, {document['split']} split"
+    name = {"sceneqa2": "SceneQA 2"}.get(document.get("benchmark", ""), "SceneQA")
+    title = f"stsprune eval: {name}, {document['split']} split"
     lead = (
         f"{document['questions']:,} questions, {document['visual_tokens']} visual tokens and "
         f"{document['layers']} decoder layers unpruned."
@@ -163,14 +165,22 @@ def _legend() -> str:
 
 def _details(document: Document) -> str:
     return "\n".join(
-        folded(f"{budget} tokens: {what}", make(document, budget))
+        folded(f"{budget} tokens: {what}", made)
         for budget in budgets(document)
         for what, make in (
             ("accuracy by family", tables.families),
+            ("answers of several tokens", tables.several),
             ("what is kept", tables.structure),
             ("cost", tables.cost),
         )
+        if (made := make(document, budget))
     )
+
+
+def _left_out(document: Document) -> str:
+    leads = tables.without(document)
+    said = "Points by which STS leads the best other method, ablations included, and its name."
+    return folded("with one family left out", paragraph(said) + leads) if leads else ""
 
 
 def _origin(document: Document) -> str:

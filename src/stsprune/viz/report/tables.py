@@ -9,6 +9,11 @@ from html import escape
 from ..rows import OVERALL, Document, Row, budgets, methods, number, row_of, unpruned
 
 Head = Sequence[str]
+_SEVERAL = {
+    "tokens": "right tokens at their place",
+    "whole": "whole answers right",
+    "same": "whole answers as unpruned",
+}
 
 
 def table(head: Head, rows: Sequence[Sequence[str]], names: int = 1) -> str:
@@ -59,6 +64,33 @@ def families(document: Document, budget: int) -> str:
         )
     head = ["accuracy, %", *names, "% of unpruned", "same answer, %", "KL, nats"]
     return table([*head, "STS wins : loses", "p (Holm)"], rows)
+
+
+def several(document: Document, budget: int) -> str:
+    """Answers of several tokens at one budget; nothing where no question asks for one."""
+    rows = [
+        [row["name"], *(_show(number(row, "long", key), 100, ".1f") for key in _SEVERAL)]
+        for row in _at(document, budget)
+        if "long" in row
+    ]
+    return table(["%, mean of their families", *_SEVERAL.values()], rows) if rows else ""
+
+
+def without(document: Document) -> str:
+    """How far STS leads the best other with one family left out, in points."""
+    leads = document.get("without", [])
+    if not leads:
+        return ""
+    shown = sorted({lead["budget"] for lead in leads}, reverse=True)
+    cells = {
+        (lead["without"], lead["budget"]): f"{100 * lead['lead']:+.1f} {lead['best']}"
+        for lead in leads
+    }
+    rows = [
+        [family or "none", *(cells.get((family, budget), "-") for budget in shown)]
+        for family in dict.fromkeys(lead["without"] for lead in leads)
+    ]
+    return table(["family left out", *(f"{budget} tokens" for budget in shown)], rows)
 
 
 def structure(document: Document, budget: int) -> str:
