@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from differences import ORACLES, differences
-from test_families import METHODS, TOLERANCE, expected_lengths, run_pruned
+from test_families import METHODS, STEPS, TOLERANCE, expected_lengths, run_pruned
 from zoo import DEPTH, KITS, shared
 
 import stsprune
@@ -24,12 +24,12 @@ def test_same_differences(family):
     inner = family_of(model).inner(model)
     inputs = KITS[family].inputs(model, ROWS)
     before = dict(inner.__dict__)
-    found = stsprune.check(model, inputs, method, steps=8, rounds=1)
+    found = stsprune.check(model, inputs, method, steps=STEPS, rounds=1)
     assert inner.__dict__ == before
     told = [finding.difference for finding in found.prompts[0].findings]
     exact = max(difference for difference in told if difference is not None) < TOLERANCE
     assert found.ok == exact, found.verdict
-    prompt = Prompt.of(model, inputs, 8)
+    prompt = Prompt.of(model, inputs, STEPS)
     with torch.no_grad():
         tokens, _ = prompt.answer(*prompt.prefill())
     if hasattr(inner, "rope_deltas"):

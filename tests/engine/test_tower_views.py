@@ -10,37 +10,74 @@ import stsprune
 from stsprune.engine.towers import TowerView, tower_of
 
 READS_ENCODER = stsprune.methods()["visionzip"](0.4)
+READS_LAYERS = stsprune.methods()["hiprune"](0.4, object_layer=0.5)
+
+
+def seen_by(model, method, inputs):
+    """The visual tokens that each `select` of a prefill was given."""
+    seen, kind = [], type(method)
+    original = kind.select
+
+    def select(self, visual, keep):
+        seen.append(visual)
+        return original(self, visual, keep)
+
+    kind.select = select
+    try:
+        with stsprune.prune(model, method):
+            model(**inputs)
+    finally:
+        kind.select = original
+    return seen
 
 
 @pytest.mark.parametrize("family", ["LLaVA-1.5", "InternVL 3", "Idefics3", "Gemma 3"])
 @torch.no_grad()
 def test_received_is_the_mean_of_the_weights(family):
-    model, seen, weights = shared(family, "eager"), [], []
+    model, weights = shared(family, "eager"), []
     tower = tower_of(model)
-    attention = TowerView(tower).attention
+    attention = tower.attentions[TowerView(tower).last]
     inputs = KITS[family].inputs(model, [[2, "image", 3]])
     handle = attention.register_forward_hook(lambda *call: weights.append(call[-1][1]))
-    method = type(READS_ENCODER)
-    original = method.select
-
-    def select(self, visual, keep):
-        seen.append(visual.encoder)
-        return original(self, visual, keep)
-
-    method.select = select
-    try:
-        with stsprune.prune(model, READS_ENCODER):
-            model(**inputs)
-    finally:
-        method.select = original
-        handle.remove()
-    [view], [given], order = seen, weights, tower.order
+    [visual] = seen_by(model, READS_ENCODER, inputs)
+    handle.remove()
+    view, [given], order = visual.encoder, weights, tower.order
     assert view.from_cls == (order.prefix == 1)
+    assert view.layers is None
     asked = given[:, :, 0] if view.from_cls else given.mean(2)
-    patches = asked.mean(1)[:, order.prefix :]
-    means = patches[:, order.places(tower.grid)].mean(-1).flatten()
-    # Tiles put together to a picture are in another order, their tokens the same.
-    assert torch.allclose(view.received.flatten().sort().values, means.sort().values, atol=1e-6)
+    assert torch.allclose(view.received.flatten().sort().values, by_token(asked, tower), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["LLaVA-1.5", "InternVL 3", "Idefics3", "Gemma 3"])
+@torch.no_grad()
+def test_further_layers_are_the_mean_of_their_weights(family):
+    """Over all queries, the class token's among them; two of them, of which one is read anyway."""
+    model, weights = shared(family, "eager"), {}
+    tower = tower_of(model)
+    view = TowerView(tower, READS_LAYERS.tower_layers)
+    assert view.further == [(tower.used + 1) // 2 - 1, tower.used - 1]
+    inputs = KITS[family].inputs(model, [[2, "image", 3]])
+    handles = [
+        tower.attentions[layer].register_forward_hook(
+            lambda *call, layer=layer: weights.__setitem__(layer, call[-1][1])
+        )
+        for layer in view.further
+    ]
+    [visual] = seen_by(model, READS_LAYERS, inputs)
+    for handle in handles:
+        handle.remove()
+    for number, layer in enumerate(view.further):
+        got = visual.encoder.layers[..., number].flatten().sort().values
+        assert torch.allclose(got, by_token(weights[layer].mean(2), tower), atol=1e-6)
+
+
+def by_token(asked, tower):
+    """Weights [pictures, heads, patches] -> what visual tokens receive, in ascending order.
+
+    Tiles put together to a picture are in another order, their tokens the same.
+    """
+    patches = asked.mean(1)[:, tower.order.prefix :]
+    return patches[:, tower.order.places(tower.grid)].mean(-1).flatten().sort().values
 
 
 @pytest.mark.parametrize("family", ["Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "LLaVA-1.5 Pixtral"])
@@ -49,23 +86,11 @@ def test_every_frame_gives_away_all_of_its_attention(family):
     model = shared(family)
     kit = KITS[family]
     rows = [["image", "image", "video", 2] if kit.video else ["image", "image", 2]]
-    seen = []
-    method = type(READS_ENCODER)
-    original = method.select
-
-    def select(self, visual, keep):
-        seen.append(visual)
-        return original(self, visual, keep)
-
-    method.select = select
-    try:
-        with stsprune.prune(model, READS_ENCODER):
-            model(**kit.inputs(model, rows))
-    finally:
-        method.select = original
+    seen = seen_by(model, READS_LAYERS, kit.inputs(model, rows))
     assert seen
     unit = tower_of(model).order.unit
     for visual in seen:
         frames = visual.grid[0] if len(visual.grid) == 3 else 1
-        given = visual.encoder.received.view(len(visual.images), frames, -1).sum(-1) * unit
-        assert torch.allclose(given, torch.ones_like(given), atol=1e-5)
+        for received in (visual.encoder.received, *visual.encoder.layers.unbind(-1)):
+            given = received.view(len(visual.images), frames, -1).sum(-1) * unit
+            assert torch.allclose(given, torch.ones_like(given), atol=1e-5)

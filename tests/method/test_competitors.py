@@ -14,7 +14,7 @@ from stsprune.method import InstructionAttention, VisualTokens
 from stsprune.method.base import EncoderView
 from stsprune.selection import cell_centres
 
-BEFORE = ("scope", "holov", "mmr", "dive", "vidcom2", "downsampling")
+BEFORE = ("scope", "holov", "hiprune", "mmr", "dive", "vidcom2", "downsampling")
 #: Whatever the order in which an image's tokens come, the same ones are kept.
 ORDERLESS = ("scope", "mmr", "dive")
 
@@ -25,7 +25,9 @@ def picture(images=2, grid=(5, 6), width=12, seed=0, dtype=torch.float32):
     features = torch.randn(images, count, width, generator=random).to(dtype)
     received = torch.rand(images, count, generator=random)
     text = torch.randn(images, 4, width, generator=random).to(dtype)
-    view = EncoderView(received / received.sum(1, keepdim=True), features, True)
+    received /= received.sum(1, keepdim=True)
+    layers = torch.stack((received.flip(1), received), -1)
+    view = EncoderView(received, features, True, layers)
     positions = cell_centres(*grid[-2:]).repeat(math.prod(grid[:-2]), 1)
     return VisualTokens(features, positions, grid, tuple(range(images)), text, [4] * images, view)
 
@@ -33,7 +35,8 @@ def picture(images=2, grid=(5, 6), width=12, seed=0, dtype=torch.float32):
 def only(seen, image):
     """That image of a batch alone."""
     rows = slice(image, image + 1)
-    view = EncoderView(seen.encoder.received[rows], seen.encoder.keys[rows], True)
+    whole = seen.encoder
+    view = EncoderView(whole.received[rows], whole.keys[rows], True, whole.layers[rows])
     return VisualTokens(
         seen.features[rows], seen.positions, seen.grid, (image,), seen.text[rows], [4], view
     )
@@ -98,6 +101,45 @@ def test_holov_never_gives_a_crop_more_than_it_holds():
     chosen = METHODS["holov"](4, crops=3).select(seen, 4)[0].tolist()
     assert len(set(chosen)) == 4
     assert {0, 1} <= set(chosen)
+
+
+def hierarchy(objects, registers, grid, planes=()):
+    """What an object layer and the output layer of an encoder look at."""
+    layers = torch.tensor([objects, registers]).T[None]
+    features = torch.zeros(1, len(objects), 2)
+    view = EncoderView(layers[..., 1], features, False, layers)
+    places = torch.rand(len(objects), 2)
+    return VisualTokens(features, places, grid, (0,), encoder=view, planes=planes)
+
+
+def test_hiprune_keeps_anchors_their_neighbours_and_registers():
+    """3 x 4 cells: 5 of 8 tokens for objects are one anchor, cell 5, and 1, 4, 6, 9 around it.
+
+    The registers are 11, 10 and 8: the output layer prefers high numbers. An anchor in a corner has
+    two neighbours, 1 and 4 around 0, and two registers more.
+    """
+    registers = [float(i) for i in range(12)]
+    middle = [0.0] * 5 + [1.0] + [0.0] * 6
+    method = METHODS["hiprune"](8, objects=0.625)
+    kept = method.select(hierarchy(middle, registers, (3, 4)), 8)
+    assert kept.tolist() == [[1, 4, 5, 6, 8, 9, 10, 11]]
+    corner = [1.0] + [0.0] * 11
+    kept = method.select(hierarchy(corner, registers, (3, 4)), 8)
+    assert kept.tolist() == [[0, 1, 4, 7, 8, 9, 10, 11]]
+    few = METHODS["hiprune"](2).select(hierarchy(middle, registers, (3, 4)), 2)
+    # An anchor, and the first of the four neighbours that the object layer does not tell apart.
+    assert few.tolist() == [[1, 5]]
+
+
+def test_hiprune_looks_for_neighbours_on_the_plane_of_the_anchor():
+    """Two frames of 2 x 3, and a 2 x 2 thumbnail before a 2 x 4 picture."""
+    registers = [float(i) for i in range(12)]
+    third = [0.0] * 3 + [1.0] + [0.0] * 8
+    method = METHODS["hiprune"](6, objects=0.9)
+    kept = method.select(hierarchy(third, registers, (2, 2, 3)), 6)
+    assert kept.tolist() == [[0, 3, 4, 9, 10, 11]]
+    kept = method.select(hierarchy(third, registers, (2, 4), ((2, 2), (2, 4))), 6)
+    assert kept.tolist() == [[1, 2, 3, 9, 10, 11]]
 
 
 def sieved(visual, text, keep, queries=None):
@@ -283,7 +325,8 @@ def test_half_precision_and_constant_features(name, dtype):
     assert torch.equal(method.select(seen, 8), method.select(wide, 8))
     for value in (0.0, 1.0):
         features = torch.full((2, 30, 12), value, dtype=dtype)
-        view = EncoderView(torch.full((2, 30), 1 / 30), features, True)
+        even = torch.full((2, 30), 1 / 30)
+        view = EncoderView(even, features, True, torch.stack((even, even), -1))
         flat = VisualTokens(features, seen.positions, (5, 6), (0, 1), None, [], view)
         chosen = method.select(flat, 8).sort(-1).values
         assert all(len(set(row)) == 8 for row in chosen.tolist())
@@ -327,6 +370,8 @@ def test_sieve_scores_are_an_order(dtype):
     [
         ("scope", {"alpha": -1.0}, r"alpha must be in \[0, 10\], got -1.0"),
         ("mmr", {"importance": 1.5}, r"importance must be in \[0, 1\], got 1.5"),
+        ("hiprune", {"objects": 0.0}, r"objects must be in \(0, 1\], got 0.0"),
+        ("hiprune", {"object_layer": 1.5}, r"object_layer must be in \(0, 1\], got 1.5"),
         ("holov", {"crops": 0}, "crops must be an int >= 1, got 0"),
         ("holov", {"variance": -0.1}, r"variance must be in \[0, 100\], got -0.1"),
         ("holov", {"power": math.nan}, "power must be in"),

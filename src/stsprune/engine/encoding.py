@@ -27,7 +27,7 @@ from .towers.images import by_token, kept_tokens, pictures_of
 
 NOTE = "stsprune_note"
 #: What a note holds per picture.
-_PER_PICTURE = {"encoded": ("grids", "kept"), "viewed": ("grids", "received", "keys")}
+_PER_PICTURE = {"encoded": ("grids", "kept"), "viewed": ("grids", "received", "keys", "layers")}
 
 
 class Encoding:
@@ -43,7 +43,7 @@ class Encoding:
         self.source: TowerView | None = None
         if "encoder" in method.needs:
             try:
-                self.source = TowerView(tower_of(model))
+                self.source = TowerView(tower_of(model), method.tower_layers)
             except UnsupportedModelError as error:
                 raise UnsupportedModelError(
                     f"method {type(method).__name__} reads the vision encoder's attention, which "
@@ -85,7 +85,7 @@ class Encoding:
         """
         if self.source is None:
             return None
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        found: dict[int, list[Tensor]] = {}
         from_cls = False
         for modality, note in self._notes(arguments, layout).items():
             viewed = note.get("viewed")
@@ -96,15 +96,16 @@ class Encoding:
                 )
             from_cls = viewed.from_cls
             for image, numbers in pictures_of(layout, modality, viewed.grids).items():
-                visual = layout.visuals[image]
-                found[image] = (
-                    by_token(visual, [viewed.received[number] for number in numbers]),
-                    by_token(visual, [viewed.keys[number] for number in numbers]),
-                )
+                found[image] = [
+                    by_token(layout.visuals[image], [part[number] for number in numbers])
+                    for part in (viewed.received, viewed.keys, viewed.layers)
+                    if part
+                ]
 
         def view(bucket: Bucket) -> EncoderView:
-            received, keys = zip(*(found[image] for image in bucket.images), strict=True)
-            return EncoderView(torch.stack(received), torch.stack(keys), from_cls)
+            rows = zip(*(found[image] for image in bucket.images), strict=True)
+            received, keys, *layers = (torch.stack(part) for part in rows)
+            return EncoderView(received, keys, from_cls, *layers)
 
         return view
 
@@ -187,7 +188,7 @@ def take_images(encoded: Any, index: list[int]) -> Any:
 
 
 def _picked(note: Any, parts: tuple[str, ...], index: list[int]) -> dict[str, Any]:
-    return {part: [getattr(note, part)[i] for i in index] for part in parts}
+    return {part: [getattr(note, part)[i] for i in index] for part in parts if getattr(note, part)}
 
 
 def shapes_only(arguments: dict[str, Any]) -> dict[str, Any]:

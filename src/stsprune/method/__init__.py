@@ -21,6 +21,7 @@ from .downsampling import Downsampling
 from .encoder import EncoderStage
 from .fastv import FastV
 from .grid import Grid
+from .hiprune import HiPrune
 from .holov import HoloV
 from .mmr import MMR
 from .pyramiddrop import PyramidDrop
@@ -50,6 +51,7 @@ _REGISTRY: dict[str, type[Method]] = {
     "downsampling": Downsampling,
     "scope": Scope,
     "holov": HoloV,
+    "hiprune": HiPrune,
     "mmr": MMR,
     "sieve": Sieve,
     "dive": Dive,

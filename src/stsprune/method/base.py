@@ -39,12 +39,14 @@ class EncoderView:
 
     received [I, N]: attention that each token receives, mean over the heads: from CLS where the
     encoder has one (`from_cls`), else the mean over all its tokens; keys [I, N, d]: attention keys,
-    heads side by side.
+    heads side by side; layers [I, N, L]: attention received in `Method.tower_layers`, mean over the
+    heads and all tokens, given where there are any.
     """
 
     received: Tensor
     keys: Tensor
     from_cls: bool
+    layers: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ class Method:
         Raises InvalidArgumentError as `plan` does, and where no layer can.
         """
         return moved_stages(self.plan(tokens, depth), tokens, depth, scoring)
+
+    @property
+    def tower_layers(self) -> tuple[float, ...]:
+        """Encoder layers, as shares of those whose output counts: see `EncoderView.layers`."""
+        return ()
 
     @property
     def adapts(self) -> bool:
