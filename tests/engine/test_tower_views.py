@@ -7,6 +7,7 @@ import torch
 from zoo import KITS, shared
 
 import stsprune
+from stsprune.engine.encoding import shapes_only
 from stsprune.engine.towers import TowerView, tower_of
 
 READS_ENCODER = stsprune.methods()["visionzip"](0.4)
@@ -94,3 +95,57 @@ def test_every_frame_gives_away_all_of_its_attention(family):
         for received in (visual.encoder.received, *visual.encoder.layers.unbind(-1)):
             given = received.view(len(visual.images), frames, -1).sum(-1) * unit
             assert torch.allclose(given, torch.ones_like(given), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("LLaVA-NeXT", "image"),
+        ("LLaVA-NeXT-Video", "image"),
+        ("LLaVA-OneVision", "image"),  # one of the three is made smaller
+        ("LLaVA-OneVision", "video"),
+    ],
+)
+@torch.no_grad()
+def test_mosaics_make_tokens_of_patches_as_the_model_does(family, kind):
+    """The projector's rows, put together, are the features that enter the language model."""
+    model, projected = shared(family), []
+    inputs = KITS[family].inputs(model, [[kind, 2, kind, 3], [4, kind, 1]])
+    handle = model.model.multi_modal_projector.register_forward_hook(
+        lambda *call: projected.append(call[-1])
+    )
+    seen = seen_by(model, READS_LAYERS, inputs)
+    handle.remove()
+    found = {
+        number: (features, received)
+        for visual in seen
+        for number, features, received in zip(
+            visual.images, visual.features, visual.encoder.received, strict=True
+        )
+    }
+    [rows] = projected
+    mosaics = tower_of(model, reading=True).mosaics(kind, shapes_only(inputs))
+    assert sum(mosaic.pictures for mosaic in mosaics) == len(rows)
+    for number, mosaic in enumerate(mosaics):
+        tokens, rows = mosaic.tokens(rows[: mosaic.pictures]), rows[mosaic.pictures :]
+        features, received = found[number]
+        assert torch.allclose(features, tokens, atol=1e-6)
+        assert received.shape == features.shape[:1]
+        assert (received > 0).all()
+
+
+@torch.no_grad()
+def test_frames_of_a_video_are_pooled_as_the_model_does():
+    """LLaVA-NeXT-Video pools before it projects."""
+    family, pooled = "LLaVA-NeXT-Video", []
+    model = shared(family)
+    inputs = KITS[family].inputs(model, [[1, "video", 2]])
+    handle = model.model.vision_resampler.register_forward_hook(
+        lambda _, given, out: pooled.append((given[0], out))
+    )
+    [visual] = seen_by(model, READS_LAYERS, inputs)
+    handle.remove()
+    [(before, after)] = pooled
+    [mosaic] = tower_of(model, reading=True).mosaics("video", shapes_only(inputs))
+    assert torch.allclose(mosaic.tokens(before), after.flatten(0, 1), atol=1e-6)
+    assert visual.encoder.received.shape == visual.features.shape[:2]

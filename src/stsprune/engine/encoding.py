@@ -27,7 +27,7 @@ from .towers.images import by_token, kept_tokens, pictures_of
 
 NOTE = "stsprune_note"
 #: What a note holds per picture.
-_PER_PICTURE = {"encoded": ("grids", "kept"), "viewed": ("grids", "received", "keys", "layers")}
+_PER_PICTURE = {"encoded": ("grids", "kept"), "viewed": ("received", "keys", "layers")}
 
 
 class Encoding:
@@ -43,7 +43,7 @@ class Encoding:
         self.source: TowerView | None = None
         if "encoder" in method.needs:
             try:
-                self.source = TowerView(tower_of(model), method.tower_layers)
+                self.source = TowerView(tower_of(model, reading=True), method.tower_layers)
             except UnsupportedModelError as error:
                 raise UnsupportedModelError(
                     f"method {type(method).__name__} reads the vision encoder's attention, which "
@@ -95,7 +95,8 @@ class Encoding:
                     "mm_encoder_outputs must be made inside `prune`"
                 )
             from_cls = viewed.from_cls
-            for image, numbers in pictures_of(layout, modality, viewed.grids).items():
+            counts = [len(part) for part in viewed.received]
+            for image, numbers in pictures_of(layout, modality, counts).items():
                 found[image] = [
                     by_token(layout.visuals[image], [part[number] for number in numbers])
                     for part in (viewed.received, viewed.keys, viewed.layers)
@@ -136,10 +137,11 @@ class Encoding:
             if self.tower is None:
                 continue
             encoded: Encoded = note["encoded"]
-            for image, numbers in pictures_of(layout, modality, encoded.grids).items():
+            counts = [math.prod(grid) for grid in encoded.grids]
+            for image, numbers in pictures_of(layout, modality, counts).items():
                 kept = [encoded.kept[number] for number in numbers]
-                counts = [math.prod(encoded.grids[number]) for number in numbers]
-                left[image] = kept_tokens(layout.visuals[image], kept, counts)
+                sizes = [counts[number] for number in numbers]
+                left[image] = kept_tokens(layout.visuals[image], kept, sizes)
         return left
 
     def _noting(self, modality: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,7 +158,7 @@ class Encoding:
                 self.within = True
                 undo.callback(setattr, self, "within", False)
                 if self.source is not None:
-                    note["viewed"] = self.source.install(undo, modality, named)
+                    note["viewed"] = self.source.install(undo, modality, dict(note))
                 if self.tower is not None:
                     check_call(self.model, named)
                     note["stage"] = self.method.encoder

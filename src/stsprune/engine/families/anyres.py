@@ -29,7 +29,7 @@ class LlavaNext(Family):
     ) -> Sequence[Visual]:
         """See `Family.visuals`."""
         sizes = given(arguments, "image_sizes")
-        return [self._image(model, size) for size in _pairs(sizes)]
+        return [self._image(model, size) for size in pairs(sizes)]
 
     def _image(self, model: Any, size: tuple[int, int]) -> Visual:
         side = encoder_side(model)
@@ -84,7 +84,7 @@ class LlavaOnevision(LlavaNext):
             half = (math.ceil(side / 2),) * 2
             planes = (Plane(half),) * (frames - 1) + (Plane(half, tail=1),)
             return [Visual(planes, stacked=True, video=True)] * videos
-        sizes = _pairs(given(arguments, "image_sizes"))
+        sizes = pairs(given(arguments, "image_sizes"))
         per_row = arguments.get("batch_num_images")
         alone = [True] * len(sizes)
         if per_row is not None:
@@ -105,24 +105,35 @@ class LlavaOnevision(LlavaNext):
         return Visual((Plane((side, side)), Plane((height, width), newline=True)))
 
 
+def tiling(model: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of the tiles of a picture of (height, width) pixels."""
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+    rows, columns = get_anyres_image_grid_shape(
+        size, model.config.image_grid_pinpoints, model.config.vision_config.image_size
+    )
+    return int(rows), int(columns)
+
+
+def unpadded(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Tiles put together [C, H, W], without the padding of a picture of that size."""
+    from transformers.models.llava_next.modeling_llava_next import unpad_image
+
+    cut: torch.Tensor = unpad_image(picture, size)
+    return cut
+
+
 def _picture(model: Any, size: tuple[int, int], side: int) -> tuple[int, int]:
     """Grid of the whole picture: tiles without the padding, as transformers cuts it off.
 
     side: tokens per side of a tile.
     """
-    from transformers.models.llava_next.modeling_llava_next import (
-        get_anyres_image_grid_shape,
-        unpad_image,
-    )
-
-    vision = model.config.vision_config
-    rows, columns = get_anyres_image_grid_shape(
-        size, model.config.image_grid_pinpoints, vision.image_size
-    )
-    shape = unpad_image(torch.empty(1, rows * side, columns * side, device="meta"), size).shape
+    rows, columns = tiling(model, size)
+    shape = unpadded(torch.empty(1, rows * side, columns * side, device="meta"), size).shape
     return int(shape[1]), int(shape[2])
 
 
-def _pairs(sizes: Any) -> list[tuple[int, int]]:
+def pairs(sizes: Any) -> list[tuple[int, int]]:
+    """(height, width) of images, from a tensor or a list."""
     rows = sizes.tolist() if hasattr(sizes, "tolist") else sizes
     return [(int(height), int(width)) for height, width in rows]

@@ -3,10 +3,11 @@
 from .base import Grid, Order, Refill, Tower
 from .costs import encoder_flops
 from .stage import Encoded, TowerStage
-from .table import TOWERS, check_call, tower_of
+from .table import READ_ONLY, TOWERS, check_call, tower_of
 from .view import TowerView, Viewed
 
 __all__ = [
+    "READ_ONLY",
     "TOWERS",
     "Encoded",
     "Grid",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from stsprune.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from .mosaic import Mosaic
 
 #: (frames, rows, columns) of a picture's visual tokens; one frame unless it is a video.
 Grid = tuple[int, int, int]
@@ -71,7 +74,8 @@ class Tower:
     [pictures, P, Dim]; tiled: whether an image may be several pictures here; pictures: grids of
     those of a call (modality, the encoder's arguments), None where each row is one of `grid`;
     refills: where dropped rows come back; full: the layers whose attention sees a whole frame
-    where the others see windows, None = all.
+    where the others see windows, None = all; mosaics: how the pictures of each image of a call
+    become its visual tokens, where that is more than one behind the other.
     """
 
     blocks: Any
@@ -84,6 +88,7 @@ class Tower:
     grid: Grid | None = None
     pictures: Callable[[str, Mapping[str, Any]], list[Grid]] | None = None
     full: tuple[int, ...] | None = None
+    mosaics: Callable[[str, Mapping[str, Any]], Sequence[Mosaic]] | None = None
 
     def grids(self, modality: str, arguments: Mapping[str, Any], rows: int) -> list[Grid]:
         """The pictures' shapes in visual tokens; rows: of the first hidden state."""

@@ -11,14 +11,13 @@ from stsprune.errors import UnsupportedModeError
 
 from ..layout import Layout
 from ..visual import Visual
-from .base import Grid
 
 
-def pictures_of(layout: Layout, modality: str, grids: Sequence[Grid]) -> dict[int, list[int]]:
+def pictures_of(layout: Layout, modality: str, counts: Sequence[int]) -> dict[int, list[int]]:
     """Image of the layout -> the numbers of its pictures, among those of one modality.
 
-    Rows that are repeated for beams share what was encoded once. Raises UnsupportedModeError
-    where an image's placeholders are not its pictures' rows.
+    counts: visual tokens of every picture. Rows that are repeated for beams share what was encoded
+    once. Raises UnsupportedModeError where an image's visual tokens are not its pictures' rows.
     """
     found: dict[int, list[int]] = {}
     rows = len(layout.text_start)
@@ -27,13 +26,12 @@ def pictures_of(layout: Layout, modality: str, grids: Sequence[Grid]) -> dict[in
         for number, visual in enumerate(layout.visuals)
         if visual.video == (modality == "video")
     ]
-    counts = [frames * high * wide for frames, high, wide in grids]
-    times = max(1, sum(layout.visuals[image].length for image in images) // max(sum(counts), 1))
+    times = max(1, sum(layout.visuals[image].tokens for image in images) // max(sum(counts), 1))
     by_row = [[n for n in images if layout.image_rows[n] == row] for row in range(rows)]
     at = 0
     for first in range(0, rows, times):
         for place, image in enumerate(by_row[first]):
-            wanted, held, numbers = layout.visuals[image].length, 0, []
+            wanted, held, numbers = layout.visuals[image].tokens, 0, []
             while held < wanted and at < len(counts):
                 numbers.append(at)
                 held += counts[at]
@@ -41,7 +39,7 @@ def pictures_of(layout: Layout, modality: str, grids: Sequence[Grid]) -> dict[in
             if held != wanted:
                 raise UnsupportedModeError(
                     "method must not look into the encoder of images that are packed from tiles "
-                    f"of another size: {wanted} placeholders for {held} tokens of the vision tower"
+                    f"of another size: {wanted} visual tokens for {held} tokens of the vision tower"
                 )
             for row in range(first, first + times):
                 found[by_row[row][place]] = numbers

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 
 from ..families.base import given
 from .base import Grid, Order, Refill, Tower, check_layers
+from .mosaic import Shrink, interpolated, mosaics, pooled
 
 
 def _vit(tower: Any, grid: tuple[int, int], order: Order, **more: Any) -> Tower:
@@ -19,10 +21,14 @@ def _vit(tower: Any, grid: tuple[int, int], order: Order, **more: Any) -> Tower:
 
 
 def _llava(model: Any) -> Tower:
+    if model.config.vision_config.model_type == "pixtral":
+        return _pixtral(model, (1, 1), Refill(model.model.multi_modal_projector))
+    return _plain(model, refills=(Refill(model.model.multi_modal_projector),))
+
+
+def _plain(model: Any, **more: Any) -> Tower:
+    """CLIP or SigLIP with one visual token per patch."""
     inner, vision = model.model, model.config.vision_config
-    if vision.model_type == "pixtral":
-        projector = Refill(inner.multi_modal_projector)
-        return _pixtral(model, (1, 1), projector)
     if vision.model_type not in ("clip_vision_model", "siglip_vision_model"):
         raise _unknown(model, f"its vision tower is a {vision.model_type}")
     side = vision.image_size // vision.patch_size
@@ -31,8 +37,12 @@ def _llava(model: Any) -> Tower:
         (side, side),
         Order(prefix=int(vision.model_type == "clip_vision_model")),
         used=check_layers(model.config.vision_feature_layer, vision.num_hidden_layers),
-        refills=(Refill(inner.multi_modal_projector),),
+        **more,
     )
+
+
+def _anyres(shrink: Shrink, model: Any) -> Tower:
+    return _plain(model, refills=(), mosaics=mosaics(model, shrink))
 
 
 def _gemma3(model: Any) -> Tower:
@@ -150,12 +160,25 @@ TOWERS: dict[str, Callable[[Any], Tower]] = {
     "Mistral3ForConditionalGeneration": _mistral3,
 }
 
+#: Those whose attention can be read, but where no stage fits in: padding is cut off their tiles.
+READ_ONLY: dict[str, Callable[[Any], Tower]] = {
+    "LlavaNextForConditionalGeneration": partial(_anyres, interpolated),
+    "LlavaNextVideoForConditionalGeneration": partial(_anyres, pooled),
+    "LlavaOnevisionForConditionalGeneration": partial(_anyres, interpolated),
+}
 
-def tower_of(model: Any) -> Tower:
-    """The vision tower of a model. Raises UnsupportedModelError where it is not known."""
+
+def tower_of(model: Any, reading: bool = False) -> Tower:
+    """The vision tower of a model. Raises UnsupportedModelError where it is not known.
+
+    reading: also those of which only the attention can be read.
+    """
+    known = TOWERS | READ_ONLY if reading else TOWERS
     for kind in type(model).__mro__:
-        if kind.__name__ in TOWERS:
-            return TOWERS[kind.__name__](model)
+        if kind.__name__ in known:
+            return known[kind.__name__](model)
+        if kind.__name__ in READ_ONLY:
+            raise _unknown(model, "padding is cut off its tiles behind the vision tower")
     raise _unknown(model, "its vision tower is not in the table of engine/towers")
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..capture import Capture
-from .base import Grid, Tower
+from .base import Tower
+from .mosaic import Mosaic
 
 #: Queries whose weights are held at once where the mean over all of them is asked for.
 BLOCK = 256
@@ -25,14 +26,20 @@ class Viewed:
     received: float [N], the attention that a token receives, mean over heads, over its patches and
     over the queries that see it (from the class token alone where there is one, `from_cls`); keys
     [N, d], heads side by side, mean over its patches; layers [N, L]: as `received`, from all
-    queries, in each layer that was asked for; grids: of the pictures.
+    queries, in each layer that was asked for. Where pictures make a mosaic, each is the image.
     """
 
     from_cls: bool
-    grids: list[Grid] = field(default_factory=list)
     received: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
     layers: list[Tensor] = field(default_factory=list)
+
+    def join(self, mosaics: Sequence[Mosaic]) -> None:
+        """Images in place of their pictures."""
+        received = [part[:, None] for part in self.received]
+        self.received = [part[:, 0] for part in _joined(received, mosaics)]
+        self.keys = _joined(self.keys, mosaics)
+        self.layers = _joined(self.layers, mosaics)
 
 
 class TowerView:
@@ -74,9 +81,8 @@ class TowerView:
                 return
             parts = [received, keys, *(layers[layer] for layer in self.further)]
             shares, vectors, *others = (torch.cat(part, 1)[:, order.prefix :] for part in parts)
-            viewed.grids = tower.grids(modality, arguments, len(shares))
             start = 0
-            for number, grid in enumerate(viewed.grids):
+            for number, grid in enumerate(tower.grids(modality, arguments, len(shares))):
                 row, at = (0, start) if tower.packed else (number, 0)
                 places = order.places(grid).to(vectors.device, non_blocking=True) + at
                 viewed.received.append(shares[row][places].mean(-1))
@@ -85,6 +91,8 @@ class TowerView:
                     rows = [other[row][places].mean(-1) for other in others]
                     viewed.layers.append(torch.stack(rows, -1))
                 start += order.patches(grid)
+            if tower.mosaics is not None:
+                viewed.join(tower.mosaics(modality, arguments))
 
         undo.callback(finish)
         capture = Capture(tower.attentions, read)
@@ -115,3 +123,13 @@ def _received(queries: Tensor, keys: Tensor, scale: float, *, from_cls: bool) ->
     for part in asked.split(BLOCK, 2):
         total += (part.float() @ turned * scale).softmax(-1).sum((1, 2))
     return total / (asked.shape[1] * asked.shape[2])
+
+
+def _joined(parts: Sequence[Tensor], mosaics: Sequence[Mosaic]) -> list[Tensor]:
+    """Per picture [P, C] -> per image [N, C]."""
+    found, rest = [], list(parts)
+    for mosaic in mosaics if rest else ():
+        found.append(mosaic.tokens(torch.stack(rest[: mosaic.pictures])))
+        rest = rest[mosaic.pictures :]
+    assert not rest
+    return found
