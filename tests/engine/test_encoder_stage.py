@@ -225,7 +225,7 @@ def test_the_stage_is_refused_where_it_is_not_known():
     model = KITS["LLaVA-NeXT"].build()
     with (
         pytest.raises(
-            UnsupportedModelError, match="encoder must be None for LlavaNext.*: padding is cut"
+            UnsupportedModelError, match=r"encoder must be None for LlavaNext.*: padding is cut"
         ),
         stsprune.prune(model, STS(0.3, encoder=0.5)),
     ):
