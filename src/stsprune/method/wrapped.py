@@ -29,6 +29,11 @@ class Wrapped(Method):
         vars(self).update(needs=inner.needs, merges=inner.merges, reads_text=inner.reads_text)
 
     @property
+    def tower_layers(self) -> tuple[float, ...]:
+        """See `Method.tower_layers`."""
+        return self.inner.tower_layers
+
+    @property
     def adapts(self) -> bool:
         """See `Method.adapts`."""
         return self.inner.adapts
