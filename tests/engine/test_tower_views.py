@@ -9,6 +9,7 @@ from zoo import KITS, shared
 import stsprune
 from stsprune.engine.encoding import shapes_only
 from stsprune.engine.towers import TowerView, tower_of
+from stsprune.errors import UnsupportedModeError
 
 READS_ENCODER = stsprune.methods()["visionzip"](0.4)
 READS_LAYERS = stsprune.methods()["hiprune"](0.4, object_layer=0.5)
@@ -149,3 +150,16 @@ def test_frames_of_a_video_are_pooled_as_the_model_does():
     [mosaic] = tower_of(model, reading=True).mosaics("video", shapes_only(inputs))
     assert torch.allclose(mosaic.tokens(before), after.flatten(0, 1), atol=1e-6)
     assert visual.encoder.received.shape == visual.features.shape[:2]
+
+
+@torch.no_grad()
+def test_features_made_for_other_layers_are_refused():
+    model = shared("LLaVA-1.5")
+    inputs = KITS["LLaVA-1.5"].inputs(model, [[1, "image", 2]])
+    with stsprune.prune(model, READS_ENCODER):
+        encoded = model.model.get_image_features(pixel_values=inputs.pop("pixel_values"))
+    with (
+        stsprune.prune(model, READS_LAYERS),
+        pytest.raises(UnsupportedModeError, match=r"layers \(0.5, 1.0\): .* made for \(\)"),
+    ):
+        model(**inputs, mm_encoder_outputs={"image": encoded})

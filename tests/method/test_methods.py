@@ -163,7 +163,7 @@ def test_a_wrapped_method_is_the_method_to_the_engine(name):
     wrapped = Wrapped(inner)
     assert wrapped.plan(16, 8) == inner.plan(16, 8)
     assert wrapped.budget == inner.budget
-    for fact in ("needs", "merges", "reads_text"):
+    for fact in ("needs", "merges", "reads_text", "tower_layers"):
         assert getattr(wrapped, fact) == getattr(inner, fact)
     assert type(wrapped).__name__ == type(inner).__name__
     assert isinstance(wrapped, Wrapped)

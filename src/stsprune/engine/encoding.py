@@ -94,6 +94,11 @@ class Encoding:
                     f"method {type(self.method).__name__} reads the encoder's attention: "
                     "mm_encoder_outputs must be made inside `prune`"
                 )
+            if viewed.shares != self.method.tower_layers:
+                raise UnsupportedModeError(
+                    f"method {type(self.method).__name__} reads the encoder layers "
+                    f"{self.method.tower_layers}: mm_encoder_outputs were made for {viewed.shares}"
+                )
             from_cls = viewed.from_cls
             counts = [len(part) for part in viewed.received]
             for image, numbers in pictures_of(layout, modality, counts).items():

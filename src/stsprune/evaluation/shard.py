@@ -66,7 +66,12 @@ class Shared(Wrapped):
 def _images(visual: VisualTokens, index: list[int]) -> VisualTokens:
     encoder = visual.encoder
     if encoder is not None:
-        encoder = replace(encoder, received=encoder.received[index], keys=encoder.keys[index])
+        encoder = replace(
+            encoder,
+            received=encoder.received[index],
+            keys=encoder.keys[index],
+            layers=None if encoder.layers is None else encoder.layers[index],
+        )
     return replace(
         visual,
         features=visual.features[index],
@@ -115,8 +120,14 @@ def answer_shard(
     shown = [scenes.index(id(item.scene)) for item in items]
     pictures = [next(i for i in items if id(i.scene) == scene) for scene in scenes]
     pixels = encode(processor, pictures).to(model.device)["pixel_values"]
-    with prune(model, AttentionOnly(1.0)):
-        encoded = model.model.get_image_features(pixel_values=pixels)
+    #: The pictures encoded once, and once more for each set of layers that a method reads.
+    encodings: dict[tuple[float, ...], Any] = {}
+    for reader in (AttentionOnly(1.0), *(job.method for job in jobs if job.method is not None)):
+        if reader.tower_layers not in encodings:
+            with prune(model, reader):
+                made = model.model.get_image_features(pixel_values=pixels)
+            encodings[reader.tower_layers] = made
+    encoded = encodings[()]
     features = torch.stack(list(encoded.pooler_output)).float()
     inputs = _text(model, processor, items)
     depth = model.config.text_config.num_hidden_layers
@@ -124,12 +135,13 @@ def answer_shard(
     reference: Tensor | None = None
     for job in jobs:
         method = None if job.method is None else Shared(job.method, shown)
+        layers = () if method is None else method.tower_layers
         context: Any = nullcontext()
         if method is not None:
             context = prune(model, method, positions=positions)
         with context as trace:
             start = time.perf_counter()
-            seen = {"image": take_images(encoded, shown)}
+            seen = {"image": take_images(encodings[layers], shown)}
             logits, spoken_ids = _speak(model, inputs, seen, longest)
             seconds = time.perf_counter() - start
         spoken = logits.float().log_softmax(-1)

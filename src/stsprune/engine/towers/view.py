@@ -26,10 +26,12 @@ class Viewed:
     received: float [N], the attention that a token receives, mean over heads, over its patches and
     over the queries that see it (from the class token alone where there is one, `from_cls`); keys
     [N, d], heads side by side, mean over its patches; layers [N, L]: as `received`, from all
-    queries, in each layer that was asked for. Where pictures make a mosaic, each is the image.
+    queries, in each layer that was asked for by its share. Where pictures make a mosaic, each is
+    the image.
     """
 
     from_cls: bool
+    shares: tuple[float, ...] = ()
     received: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
     layers: list[Tensor] = field(default_factory=list)
@@ -57,12 +59,12 @@ class TowerView:
         asked = [max(math.ceil(share * tower.used - 1e-9) - 1, 0) for share in shares]
         if full is not None:
             asked = [min(full, key=lambda layer: abs(layer - wanted)) for wanted in asked]
-        self.further = asked
+        self.shares, self.further = tuple(shares), asked
 
     def install(self, undo: ExitStack, modality: str, arguments: Mapping[str, Any]) -> Viewed:
         """Read the next encoding; `undo` ends it, and then the answer is whole."""
         tower, order = self.tower, self.tower.order
-        viewed = Viewed(order.prefix == 1)
+        viewed = Viewed(order.prefix == 1, self.shares)
         received: list[Tensor] = []
         keys: list[Tensor] = []
         layers: dict[int, list[Tensor]] = {layer: [] for layer in self.further}
