@@ -98,6 +98,7 @@ def test_another_run_is_not_mixed_in(finished, embedded, data, tmp_path):
         (other, {}, r"what\.jsonl has changed since"),
         (prompts, {"batch": 4}, "another batch"),
         (prompts, {"settings": {"space": 0.1}}, "another method"),
+        (prompts, {"family": "generic"}, "another family"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             stsprune.calibrate(
@@ -118,6 +119,7 @@ def test_another_run_is_not_mixed_in(finished, embedded, data, tmp_path):
         ({"batch": 0}, InvalidArgumentError, "batch must be an int >= 1"),
         ({"max_new_tokens": True}, InvalidArgumentError, "max_new_tokens must be an int >= 1"),
         ({"method": "magic"}, InvalidArgumentError, "method must be one of"),
+        ({"family": "Qwen9"}, InvalidArgumentError, "family must be one of"),
         ({"positions": "new"}, InvalidArgumentError, "positions must be one of"),
     ],
 )

@@ -48,6 +48,16 @@ def test_forced_agreement_is_that_of_generated_answers(embedded, data):
     assert labels == [is_right(t, p.answer) for t, p in zip(texts, prompts, strict=True)]
 
 
+@pytest.mark.filterwarnings("ignore:family 'generic' guesses")
+def test_a_guessed_family_measures_the_same(embedded, data):
+    prompts = read_prompts(data)[:8]
+    known, guessed = (
+        Measurer(*embedded, prompts, [range(8)], 8, LONGEST, family=family)
+        for family in ("LLaVA-1.5", "generic")
+    )
+    assert known.measure(0, [STS(9)]) == guessed.measure(0, [STS(9)])
+
+
 @pytest.mark.parametrize("family", ["LLaVA-NeXT", "Idefics3", "Gemma 3"])
 def test_other_families_with_pictures_of_several_sizes(family):
     model, processor = zoo_model(family), PROCESSORS[family].build()

@@ -1,4 +1,4 @@
-"""`--family` of `stsprune ask` and `stsprune check`."""
+"""`--family` of `stsprune ask`, `check` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ def test_generic_answers_as_the_family_does(call, picture):
     assert guessed == known
 
 
-@pytest.mark.parametrize("command", ["ask", "check"])
-def test_an_unknown_name(command, refused, picture):
-    words = (picture, QUESTION) if command == "ask" else ("--image", picture)
+@pytest.mark.parametrize("command", ["ask", "check", "calibrate"])
+def test_an_unknown_name(command, refused, picture, tmp_path):
+    words = {
+        "ask": (picture, QUESTION),
+        "check": ("--image", picture),
+        "calibrate": ("--data", picture, "--out", tmp_path / "run"),
+    }[command]
     message = refused(command, *words, "--family", "Qwen9", "--model", "not-opened")
     assert "family must be one of" in message
     assert "got 'Qwen9'" in message

@@ -19,10 +19,11 @@ def test_defaults_and_settings():
     read = read_arguments(
         GOOD
         | {"ratio": 2, "layer": "None", "withdraw": "none", "queries": "last", "batch_size": "4"}
-        | {"positions": "compact", "dtype": "bfloat16", "device": "cpu"}
+        | {"positions": "compact", "dtype": "bfloat16", "device": "cpu", "family": "generic"}
     )
     assert read.method == STS(16, ratio=2.0, layer=None, withdraw=None, queries="last")
     assert (read.batch_size, read.positions, read.dtype) == (4, "compact", "bfloat16")
+    assert read.family == "generic"
     seeded = read_arguments(GOOD | {"method": "random", "seed": 3, "budget": 0.25})
     assert seeded.method == Random(0.25, seed=3)
     assert read_arguments({"pretrained": "embedded", "method": "none"}).method is None
@@ -51,6 +52,7 @@ def test_every_method(name):
         ({"structure": 1}, r"^structure must be bool, got 1"),
         ({"ratio": 0.5}, r"^ratio must be in \[1, 100\]"),
         ({"positions": "new"}, r"^positions must be one of original, compact"),
+        ({"family": "Qwen9"}, r"^family must be one of .* got 'Qwen9'"),
         ({"batch_size": "auto"}, r"^batch_size must be an int >= 1, got 'auto'"),
         ({"batch_size": 0}, r"^batch_size must be an int >= 1, got 0"),
         ({"dtype": "float8"}, r"^dtype must be one of auto, float32"),

@@ -62,10 +62,11 @@ def look(
     unpruned: str,
     longest: int,
     positions: str = "original",
+    family: str | None = None,
 ) -> Changed:
     """Answer a prompt once more, alone, and note what was kept."""
     inputs = encode(model, processor, [prompt])
-    with prune(model, method, positions=positions) as trace:
+    with prune(model, method, positions=positions, family=family) as trace:
         said = greedy(model, inputs, longest)[0].tolist()
     text = processor.tokenizer.decode(cut(said, end_tokens(model)), skip_special_tokens=True)
     shown = prompt.pictures() if prompt.images else []

@@ -43,6 +43,7 @@ def measure_costs(
     methods: Sequence[Method],
     positions: str = "original",
     advance: Callable[[int], object] = lambda n: None,
+    family: str | None = None,
 ) -> tuple[Cost, list[Cost]]:
     """The unpruned model's cost and each method's, over up to `TIMED` of the prompts."""
     contestants: list[Method | None] = [None, *methods]
@@ -51,7 +52,8 @@ def measure_costs(
     for number, prompt in enumerate(prompts[:TIMED]):
         inputs = encode(model, processor, [prompt])
         for place, method in enumerate(contestants):
-            with prune(model, method, positions=positions) if method else nullcontext():
+            pruned = prune(model, method, positions=positions, family=family) if method else None
+            with pruned or nullcontext():
                 if not number:
                     model(**inputs, use_cache=True, logits_to_keep=1)  # warm-up
                 turns = []

@@ -67,7 +67,8 @@ class Measurer:
     """Outcomes of methods, each measured once; a folder keeps them from run to run.
 
     halves: numbers of prompts, measured apart; batch: prompts that run together; longest: tokens
-    of an answer; advance: called with the number of prompts measured since the last call.
+    of an answer; family: as for `prune`; advance: called with the number of prompts measured since
+    the last call.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Measurer:
         positions: str = "original",
         folder: Path | None = None,
         advance: Callable[[int], object] = lambda n: None,
+        family: str | None = None,
     ) -> None:
         self.model, self.processor, self.prompts = model, processor, prompts
         self.longest, self.positions, self.folder = longest, positions, folder
-        self.advance, self._kept = advance, 0
+        self.advance, self.family, self._kept = advance, family, 0
         self.halves = [
             [
                 self._read(_Batch(f"{half}-{at:05}", list(numbers[at : at + batch])))
@@ -129,7 +131,7 @@ class Measurer:
     def _run(self, batch: _Batch, methods: Sequence[Method]) -> None:
         asked = [self.prompts[number] for number in batch.numbers]
         inputs = encode(self.model, self.processor, asked)
-        with encoded_once(self.model, batch.encoded):
+        with encoded_once(self.model, batch.encoded, self.family):
             if not batch.said:
                 said = greedy(self.model, inputs, self.longest).tolist()
                 batch.said = [cut(answer, end_tokens(self.model)) for answer in said]
@@ -163,9 +165,10 @@ class Measurer:
     ) -> list[dict[str, Any]]:
         with ExitStack() as stack:
             if "encoder" not in method.needs:  # those must see the encoder at work
-                stack.enter_context(encoded_once(self.model, batch.encoded))
+                stack.enter_context(encoded_once(self.model, batch.encoded, self.family))
             shared = Nested(method, batch.orders)
-            trace = stack.enter_context(prune(self.model, shared, positions=self.positions))
+            context = prune(self.model, shared, positions=self.positions, family=self.family)
+            trace = stack.enter_context(context)
             logits = forced_logits(self.model, inputs, forced)
             batch.visual = [image.tokens for image in trace.images]
             guessed, pruned = logits.argmax(-1), logits.float().log_softmax(-1)

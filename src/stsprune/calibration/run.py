@@ -49,6 +49,7 @@ def calibrate(
     settings: Mapping[str, Any] | None = None,
     search: bool = False,
     positions: str = "original",
+    family: str | None = None,
     batch: int = 8,
     max_new_tokens: int = 64,
     seed: int = 0,
@@ -75,6 +76,7 @@ def calibrate(
         settings: Its other settings.
         search: Search those too.
         positions: As for `prune`.
+        family: As for `prune`.
         batch: Prompts that run together.
         max_new_tokens: Of an answer.
         seed: Of the halves.
@@ -102,8 +104,10 @@ def calibrate(
     halves = split(asked, seed)
     check_words(processor, asked)
     bare = unwrap(model)
-    family = family_of(bare)
-    with prune(model, whole, positions=positions):  # its checks: family, positions, masks
+    adapter = family_of(bare, family)
+    with prune(
+        model, whole, positions=positions, family=family
+    ):  # its checks: family, positions, masks
         pass
     weights, depth = weights_hash(bare), depth_of(bare)
     data_hash = digest(asked)
@@ -112,6 +116,7 @@ def calibrate(
         "weights": weights,
         "method": repr(whole),
         "positions": positions,
+        "family": family,
         "batch": batch,
         "max_new_tokens": max_new_tokens,
         "seed": seed,
@@ -121,7 +126,7 @@ def calibrate(
     if out is not None:
         open_folder(out, setup, data)
     measurer = Measurer(
-        bare, processor, asked, halves, batch, max_new_tokens, positions, out, advance
+        bare, processor, asked, halves, batch, max_new_tokens, positions, out, advance, family
     )
     choice = choose(
         measurer,
@@ -129,7 +134,7 @@ def calibrate(
         given,
         target,
         depth,
-        family.tokens(bare),
+        adapter.tokens(bare),
         search,
         lambda text, half, methods: begin(text, measurer.work(half, methods)),
     )
@@ -144,7 +149,7 @@ def calibrate(
     begin("time and memory", (1 + len(curve)) * min(TIMED, len(halves[HELD_OUT])))
     timed = [asked[number] for number in halves[HELD_OUT]]
     unpruned, costs = measure_costs(
-        bare, processor, timed, [point.method for point in curve], positions, advance
+        bare, processor, timed, [point.method for point in curve], positions, advance, family
     )
     curve = [with_cost(point, cost) for point, cost in zip(curve, costs, strict=True)]
     # By name: a budget of 1 (token) equals one of 1.0 (everything) as a number.
@@ -170,6 +175,7 @@ def calibrate(
                 texts[place],
                 max_new_tokens,
                 positions,
+                family,
             )
         )
         advance(1)

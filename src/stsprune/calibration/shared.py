@@ -20,16 +20,17 @@ Outputs = dict[str, Any]
 
 
 @contextmanager
-def encoded_once(model: Any, outputs: Outputs) -> Iterator[None]:
+def encoded_once(model: Any, outputs: Outputs, family: str | None = None) -> Iterator[None]:
     """The model's encoder answers from `outputs` where it can and fills them where it must.
 
     outputs: of one batch, by the encoder's name; every call inside must be about that batch. The
-    engine wraps the same functions inside `prune` and sees the pictures' shapes as ever.
+    engine wraps the same functions inside `prune` and sees the pictures' shapes as ever. family: as
+    for `prune`.
     """
-    family = family_of(model)
-    inner = family.inner(model)
+    adapter = family_of(model, family)
+    inner = adapter.inner(model)
     with ExitStack() as undo:
-        for kind in family.modalities:
+        for kind in adapter.modalities:
             name = f"get_{kind}_features"
             before = inner.__dict__.get(name)
             inner.__dict__[name] = _kept(getattr(inner, name), name, outputs)

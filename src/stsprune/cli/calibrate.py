@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .arguments import check_family
 from .terminal import print_json, print_table, quiet_transformers, short_bytes
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def calibrate(
         bool, typer.Option("--search", help="Look for better settings too, not only a budget.")
     ] = False,
     positions: Annotated[str, typer.Option(help="original or compact.")] = "original",
+    family: Annotated[
+        str | None, typer.Option(help='For a model that is not listed: "generic", or a family.')
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Prompts that run together.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of the two halves.")] = 0,
@@ -46,6 +50,7 @@ def calibrate(
     # Everything that can be wrong without the model is found before it is loaded.
     check_target(target)
     find_method(method)
+    check_family(family)
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise InvalidArgumentError(
             f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}"
@@ -79,6 +84,7 @@ def calibrate(
                 method=method,
                 search=search,
                 positions=positions,
+                family=family,
                 batch=batch,
                 max_new_tokens=max_new_tokens,
                 seed=seed,

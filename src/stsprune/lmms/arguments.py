@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args, get_type_hints
 
+from stsprune.engine.families import check_name
 from stsprune.engine.prune import POSITIONS
 from stsprune.errors import InvalidArgumentError, InvalidTypeError
 from stsprune.method import Method, find_method
@@ -20,7 +21,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 class Arguments:
     """What a run is told.
 
-    pretrained: "embedded", a folder or a hub id; method: None = unpruned; positions: see
+    pretrained: "embedded", a folder or a hub id; method: None = unpruned; positions and family: see
     `stsprune.prune`; batch_size: prompts at once; device: None = the GPU if there is one;
     attn_implementation: None = transformers' choice; min_pixels, max_pixels: of an image, for
     processors that know them (Qwen-VL); recipe: a file of `stsprune calibrate` in the place of
@@ -30,6 +31,7 @@ class Arguments:
     pretrained: str
     method: Method | None
     positions: str = "original"
+    family: str | None = None
     batch_size: int = 1
     dtype: str = "auto"
     device: str | None = None
@@ -67,6 +69,8 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
             raise InvalidArgumentError(
                 f"{name} must be one of {', '.join(allowed)}, got {own[name]!r}"
             )
+    if own.get("family") is not None:
+        check_name(own["family"])
     arguments = Arguments(**own)
     _check_device(arguments.device)
     _check_attention(arguments.attn_implementation)

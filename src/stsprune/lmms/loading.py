@@ -29,7 +29,7 @@ def load(arguments: Arguments) -> tuple[Any, Any, Method | None]:
         raise _no_pixels(name)
     method = arguments.method
     if method is not None:
-        check_fit(method, model, processor, arguments.positions)
+        check_fit(method, model, processor, arguments.positions, arguments.family)
     device = arguments.device or _own_device()
     model, loaded = load_checkpoint(
         name,
@@ -63,13 +63,15 @@ def skeleton(name: str, attention: str | None = None) -> Any:
     return model.eval()
 
 
-def check_fit(method: Method, model: Any, processor: Any, positions: str) -> None:
+def check_fit(
+    method: Method, model: Any, processor: Any, positions: str, family: str | None = None
+) -> None:
     """Refuses what `prune` would, and a budget that an image of the run might put out of reach.
 
     A method must reach its budget on the largest image that the processor makes: it then does on
     every smaller one. Raises what `prune` raises.
     """
-    if family_of(model).tokens(model) is None:
+    if family_of(model, family).tokens(model) is None:
         depth = model.config.get_text_config().num_hidden_layers
         most = largest(processor)
         try:
@@ -79,7 +81,8 @@ def check_fit(method: Method, model: Any, processor: Any, positions: str) -> Non
                 f"{error}. An image can have {most} tokens here: raise the budget, lower "
                 "max_pixels where the processor has it, or take a method with a structure stage"
             ) from error
-    with prune(model, method, positions=positions):  # its checks: family, positions, plan, masks
+    # Its checks: family, positions, plan, masks.
+    with prune(model, method, positions=positions, family=family):
         pass
 
 

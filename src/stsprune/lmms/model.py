@@ -42,7 +42,7 @@ class StsPrune(lmms):
         super().__init__()
         read = read_arguments(arguments)
         self.model, self.processor, self.method = load(read)
-        self.positions, self.batch_size = read.positions, read.batch_size
+        self.positions, self.family, self.batch_size = read.positions, read.family, read.batch_size
 
     @classmethod
     def create_from_arg_string(
@@ -79,7 +79,7 @@ class StsPrune(lmms):
         bar = tqdm(total=len(requests), disable=self.rank != 0, desc="stsprune")
         context: Any = nullcontext()
         if self.method is not None:
-            context = prune(self.model, self.method, positions=self.positions)
+            context = prune(self.model, self.method, positions=self.positions, family=self.family)
         with context as trace:
             for batch in self._batches(requests):
                 settings = requests[batch[0]].args[2]
