@@ -73,9 +73,9 @@ def test_a_model_that_is_not_deterministic():
 
 
 def test_other_settings_win_by_fewer_tokens():
-    better = Known([20] * 50, [20] * 50, cheaper=lambda one: 1.6 if one.space == 0.5 else 1.0)
+    better = Known([20] * 50, [20] * 50, cheaper=lambda one: 1.6 if one.space == 0.6 else 1.0)
     choice = chosen(better, wide=True)
-    assert (choice.method.space, choice.method.budget) == (0.5, 13)
+    assert (choice.method.space, choice.method.budget) == (0.6, 13)
     assert choice.tried[0].space == STS(1).space
     assert (SEARCH, repr(choice.line.steps[-1])) in better.asked  # the curve is whole
     same = Known([20] * 50, [20] * 50)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from differences import ORACLES, oracles
-from test_families import PROMPTS, TOLERANCE, forced, forget
+from test_families import PROMPTS, STEPS, TOLERANCE, forced, forget
 from zoo import DEPTH, IMAGE, KITS, TEXT, Kit, joined, llava_config, llava_image, shared
 
 from stsprune.engine import unpruned
@@ -147,7 +147,7 @@ def test_text_goes_on_as_its_family_says(monkeypatch):
     inputs = KITS["LLaVA-1.5"].inputs(model, [[3, "image", 5]])
     inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
     given = unpruned.unpruned(model, inputs, Trace(), forced(1)).given
-    assert given["token_type_ids"][0, -9:].tolist() == [0, *[1] * 8]
+    assert given["token_type_ids"][0, -1 - STEPS :].tolist() == [0, *[1] * STEPS]
     assert given["attention_mask"].all()
     assert family_of(model).text_inputs["token_type_ids"] == 1
 

@@ -85,6 +85,7 @@ def test_a_family_left_out_by_hand():
         return {"name": name, "budget": 8, "accuracy": {"a": [a, 0, 1], "b": [b, 0, 1]}}
 
     rows = [row("sts", 0.9, 0.5), row("x", 0.7, 0.6), row("y", 0.2, 0.9)]
+    rows.append(row("structure-only", 1.0, 1.0))  # an ablation is no other method
     cells = _without_a_family(rows, ["a", "b"])
     assert [(cell["without"], cell["best"], cell["lead"]) for cell in cells] == [
         (None, "x", 0.05),

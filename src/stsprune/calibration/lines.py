@@ -96,7 +96,7 @@ def variants(name: str, depth: int) -> list[list[MethodSettings]]:
     if find_method(name) is STS:
         layers = sorted({max(0, min(depth - 2, depth * part // 8)) for part in (1, 2, 3)})
         rounds = (
-            {"space": (0.1, 0.2, 0.3, 0.4, 0.5)},
+            {"space": (0.1, 0.3, 0.6, 0.9, 0.97)},
             {"layer": layers, "ratio": (1.25, 1.625, 2.0)},
             {"withdraw": (None, 0.5, 0.625, 0.75)},
         )

@@ -70,6 +70,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
+def with_pixels(modality: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments with its pixels under the name that the model's forward has for them.
+
+    Before 5.19 some models' `get_video_features` calls them `pixel_values`.
+    """
+    if modality == "video" and "pixel_values_videos" not in arguments:
+        videos = {"pixel_values_videos": arguments.get("pixel_values")}
+        return {name: value for name, value in arguments.items() if name != "pixel_values"} | videos
+    return arguments
+
+
 def cache_of(kwargs: Mapping[str, Any]) -> Any:
     """The KV cache among a module's keyword arguments, under either name; None = none."""
     given = [kwargs[name] for name in _CACHE_NAMES if kwargs.get(name) is not None]

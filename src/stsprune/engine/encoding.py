@@ -20,6 +20,7 @@ from torch import Tensor
 from stsprune.errors import UnsupportedModeError, UnsupportedModelError
 from stsprune.method.base import EncoderView, Method
 
+from .compat import with_pixels
 from .families import Family
 from .layout import Bucket, Layout
 from .towers import Encoded, TowerStage, TowerView, check_call, tower_of
@@ -157,7 +158,7 @@ class Encoding:
             if self.within:
                 return original(*args, **kwargs)
             bound = signature.bind_partial(*args, **kwargs).arguments
-            named = bound | bound.pop("kwargs", {})
+            named = with_pixels(modality, bound | bound.pop("kwargs", {}))
             note: dict[str, Any] = shapes_only(named)
             with ExitStack() as undo:
                 self.within = True

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from ..engine.costs import kv_cache_bytes, prefill_flops
-from ..method import Method
+from ..method import Method, methods
 from ..method.base import tokens_per_layer
 from .benchmarks import Benchmark, find_benchmark
 from .blind import Blind
@@ -227,13 +227,14 @@ def _test_pairs(rows: Sequence[dict[str, Any]], judge: _Judge) -> None:
 def _without_a_family(
     rows: Sequence[dict[str, Any]], families: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Per budget and family left out: how far STS leads the best other, over the rest.
+    """Per budget and family left out: how far STS leads the best other method, over the rest.
 
-    Negative where it does not; ablations are others too.
+    Negative where it does not. Ablations are STS too and no other method.
     """
     out = []
+    ablations = {name for name, method in methods().items() if method.ablation}
     for budget in sorted({row["budget"] for row in rows if row["budget"] is not None}):
-        at = [row for row in rows if row["budget"] == budget]
+        at = [row for row in rows if row["budget"] == budget and row["name"] not in ablations]
         if MAIN not in {row["name"] for row in at} or len(at) < 2 or len(families) < 2:
             continue
         for family in (None, *families):
