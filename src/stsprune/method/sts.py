@@ -40,7 +40,9 @@ class STS(Method):
     Idea: arXiv 2606.03569. Only its abstract could be read; the equations (docs/method.md) are
     this project's own.
 
-    The defaults were tuned on SceneQA's validation split (evaluation/tuned.json, `stsprune tune`).
+    The defaults were tuned on SceneQA's validation split (evaluation/tuned.json, `stsprune tune`):
+    144 tokens and answers of one word. At 576 tokens more `space` was better, and answers of
+    several tokens want no withdrawal (docs/method.md).
 
     Args:
         budget: Average visual tokens per decoder layer and image; int = tokens, an upper bound,
