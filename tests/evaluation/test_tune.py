@@ -84,11 +84,14 @@ def test_every_step_fits_its_method(name):
                 assert getattr(methods()[name](1, **{setting: value}), setting) == value
 
 
-def test_the_chosen_settings_ship_and_fit():
-    assert find_benchmark("sceneqa").tuned.exists()
-    chosen = tuned_settings()
+@pytest.mark.parametrize(("benchmark", "budget"), [("sceneqa", 32), ("sceneqa2", 128)])
+def test_the_chosen_settings_ship_and_fit(benchmark, budget):
+    assert find_benchmark(benchmark).tuned.exists()
+    chosen = tuned_settings(benchmark)
     assert set(chosen) == set(methods())
-    jobs, _ = make_jobs(list(methods()), [32], *model_shape(), settings=chosen)
+    shape = model_shape(benchmark)
+    jobs, refused = make_jobs(list(methods()), [budget], *shape, settings=chosen)
+    assert not refused
     assert len(jobs) > len(methods())
 
 
