@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import groupby
+from itertools import groupby, permutations
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,10 @@ def pairs(scenes: int) -> Iterator[tuple[Any, Question, Question]]:
     items = load_items("test", scenes)
     for _, group in groupby(items, key=lambda item: id(item.scene)):
         asked = [item for item in group if item.question.family in FAMILIES]
-        for first in asked:
-            for second in asked:
-                apart = not set(first.question.patches) & set(second.question.patches)
-                if first is not second and apart:
-                    break
-            else:
-                continue
-            yield Image.fromarray(first.scene.image), first.question, second.question
-            break
+        for first, second in permutations(asked, 2):
+            if not set(first.question.patches) & set(second.question.patches):
+                yield Image.fromarray(first.scene.image), first.question, second.question
+                break
 
 
 @torch.inference_mode()

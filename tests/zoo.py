@@ -40,7 +40,7 @@ from releases import BROKEN
 
 from stsprune.engine.compat import MASKS_PER_LAYER, older_than
 from stsprune.engine.families import FAMILIES, family_of
-from stsprune.engine.layout import Ids
+from stsprune.engine.layout import NO_IDS
 
 __all__ = [
     "DEPTH",
@@ -174,8 +174,7 @@ PINPOINTS = [[24, 48], [48, 24], [48, 48]]
 def anyres_image(model: Any, number: int, random: torch.Generator) -> Picture:
     sizes = torch.tensor([ANYRES_SIZES[number % 3]])
     tiles = 4 if number % 3 == 0 else 2
-    nothing = Ids(torch.zeros(0), torch.zeros(0), torch.device("cpu"))
-    shape = family_of(model).visuals(model, "image", {"image_sizes": sizes}, nothing)[0]
+    shape = family_of(model).visuals(model, "image", {"image_sizes": sizes}, NO_IDS)[0]
     # The model itself refuses a wrong number of placeholders.
     return Picture(
         [IMAGE] * shape.length,

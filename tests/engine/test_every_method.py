@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 import torch
 from differences import differences, judged
-from test_families import PROMPTS, TOLERANCE, forced, run_pruned
+from test_families import FEW, PROMPTS, TOLERANCE, forced, run_pruned
 from zoo import IMAGE, KITS, shared
 
 import stsprune
@@ -36,7 +35,7 @@ def some_methods():
     """
     every, place = list(stsprune.methods()), 0
     for family, kit in KITS.items():
-        few = kit.lean or "STSPRUNE_EXAMPLES" in os.environ
+        few = kit.lean or FEW
         place += few
         yield from ((family, name) for name in (every[place % 4 :: 4] if few else every))
 

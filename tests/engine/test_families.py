@@ -31,8 +31,9 @@ from stsprune.engine.families import FAMILIES, family_of
 from stsprune.method import STS, Plan
 
 TOLERANCE = 1e-4
-#: Decoded tokens; fewer where tests/matrix.py runs every release.
-STEPS = 5 if "STSPRUNE_EXAMPLES" in os.environ else 8
+#: Whether tests/matrix.py runs every release, and so less of each.
+FEW = "STSPRUNE_EXAMPLES" in os.environ
+STEPS = 5 if FEW else 8  # decoded tokens
 PROMPTS = {
     "one image": [["image", 5]],
     "left padding": [[3, "image", 5], [1, "image", 2], [4, "image", 9]],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from stsprune.engine.families import family_of
-from stsprune.engine.layout import Ids
+from stsprune.engine.layout import NO_IDS
 from stsprune.engine.visual import Visual
 from stsprune.errors import UnsupportedModelError
 
@@ -68,9 +68,8 @@ def patch_weights(model: Any) -> int:
 
 def shape_of(model: Any, tensors: dict[str, Any]) -> Visual:
     """The visual tokens of each of the (equal) pictures."""
-    nothing = Ids(torch.zeros(0), torch.zeros(0), torch.device("cpu"))
     arguments = tensors | {"pixel_values": tuple(tensors["pixel_values"].shape)}
-    visual: Visual = family_of(model).visuals(model, "image", arguments, nothing)[0]
+    visual: Visual = family_of(model).visuals(model, "image", arguments, NO_IDS)[0]
     return visual
 
 

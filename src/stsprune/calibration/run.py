@@ -105,9 +105,8 @@ def calibrate(
     check_words(processor, asked)
     bare = unwrap(model)
     adapter = family_of(bare, family)
-    with prune(
-        model, whole, positions=positions, family=family
-    ):  # its checks: family, positions, masks
+    # Its checks: family, positions, masks.
+    with prune(model, whole, positions=positions, family=family):
         pass
     weights, depth = weights_hash(bare), depth_of(bare)
     data_hash = digest(asked)

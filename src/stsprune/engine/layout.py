@@ -61,6 +61,10 @@ class Ids:
     device: torch.device
 
 
+#: For images whose shapes do not depend on their prompt.
+NO_IDS = Ids(torch.zeros(0), torch.zeros(0), torch.device("cpu"))
+
+
 def read_ids(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Ids:
     """The one transfer to the host; attention_mask [B, past + T] or None.
 

@@ -7,6 +7,7 @@ its class in `method/__init__.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -70,6 +71,11 @@ class VisualTokens:
     text_counts: list[int] = field(default_factory=list)
     encoder: EncoderView | None = None
     planes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        """(H, W) of every grid that the tokens lie on: `planes`, or the frames of `grid`."""
+        return self.planes or (self.grid[-2:],) * math.prod(self.grid[:-2])
 
 
 @dataclass(frozen=True)

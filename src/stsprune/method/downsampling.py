@@ -71,15 +71,14 @@ class Downsampling(Method):
 def _shares(visual: VisualTokens, keep: int) -> list[tuple[tuple[int, int], int]]:
     """((H, W), tokens it keeps) of every plane; the counts add up to `keep`."""
     tokens = visual.features.shape[1]
-    planes = visual.planes or (visual.grid[-2:],) * math.prod(visual.grid[:-2])
     found, before = [], 0
-    for height, width in planes:
+    for height, width in visual.grids:
         after = before + height * width
         found.append(((height, width), keep * after // tokens - keep * before // tokens))
         before = after
     if before != tokens:
         raise InvalidArgumentError(
-            f"planes must hold the image's {tokens} visual tokens, got {before} in {planes}"
+            f"planes must hold the image's {tokens} visual tokens, got {before} in {visual.grids}"
         )
     return found
 

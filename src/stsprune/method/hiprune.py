@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,7 +67,7 @@ class HiPrune(Method):
         objects, registers = visual.encoder.layers.unbind(-1)
         anchors = max(1, round(self.objects * keep) // CROSS)
         marked = torch.zeros_like(objects).scatter(1, top_indices(objects, anchors), 1.0)
-        around = grown(marked, visual.planes or (visual.grid[-2:],) * math.prod(visual.grid[:-2]))
+        around = grown(marked, visual.grids)
         # Buffers may coincide or fall off the picture: registers take what they leave.
         by_objects, by_registers = _ranks(objects), _ranks(registers)
         order = torch.where(around > 0, 1 + by_objects, by_registers)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..families import family_of
 from ..families.anyres import pairs, tiling, unpadded
 from ..families.base import given
-from ..layout import Ids
+from ..layout import NO_IDS
 from ..visual import Visual
 
 #: [frames, C, H, W] and the (rows, columns) of the visual tokens -> [frames, C, rows, columns]
@@ -71,10 +71,9 @@ def pooled(frames: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 def mosaics(model: Any, shrink: Shrink) -> Callable[[str, Mapping[str, Any]], list[Mosaic]]:
     """What makes the mosaics of a call (modality, the encoder's arguments, pixels as shapes)."""
-    nothing = Ids(torch.zeros(0), torch.zeros(0), torch.device("cpu"))
 
     def made(modality: str, arguments: Mapping[str, Any]) -> list[Mosaic]:
-        visuals = family_of(model).visuals(model, modality, dict(arguments), nothing)
+        visuals = family_of(model).visuals(model, modality, dict(arguments), NO_IDS)
         if modality == "video":
             return [Mosaic(visual, None, None, shrink) for visual in visuals]
         sizes = pairs(given(dict(arguments), "image_sizes"))
